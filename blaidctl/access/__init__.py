@@ -1,0 +1,1 @@
+"""Bearer tokens of the HTTP shim: who may call it, as whom."""

@@ -1,0 +1,54 @@
+"""Reading the log: the latest entries, and all of them as a stream."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from blaidctl.audit import contract
+from blaidctl.core.sql import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from blaidctl.core.execute import Tx
+
+_TAIL = Query("SELECT seq, entry_hash, canonical FROM audit_log ORDER BY seq DESC LIMIT :limit")
+_ALL = Query("SELECT seq, entry_hash, canonical FROM audit_log ORDER BY seq")
+
+
+def tail(tx: Tx, request: contract.Tail) -> contract.Entries:
+    """Return the latest entries, newest last, from the text that was hashed."""
+    rows = reversed(tx.fetch(_TAIL, limit=request.limit))
+    return contract.Entries(entries=[_entry(row["canonical"], bytes(row["entry_hash"]).hex()) for row in rows])
+
+
+def _entry(text: str, entry_hash: str) -> contract.Entry:
+    entry: dict[str, Any] = json.loads(text)
+    what = entry["what"]
+    return contract.Entry(
+        seq=entry["seq"],
+        created_at=entry["created_at"],
+        action=entry["action"],
+        outcome=entry["outcome"],
+        actor=entry["actor"],
+        target=what["target"],
+        reason=what["reason"],
+        error_code=what.get("error_code"),
+        trace_id=entry["trace_id"],
+        request_id=entry["request_id"],
+        entry_hash=entry_hash,
+    )
+
+
+def export_lines(connection: Connection) -> Iterator[str]:
+    """Yield every entry as one line of JSON: `{"entry_hash": …, "canonical": …}`, oldest first, in constant memory.
+
+    Anyone can check it: SHA-256 of `canonical` (UTF-8) is `entry_hash`, and each text holds the hash before it.
+    """
+    streamed = connection.execution_options(stream_results=True, yield_per=1000)
+    for row in _ALL.on(streamed):
+        line = {"seq": row.seq, "entry_hash": bytes(row.entry_hash).hex(), "canonical": row.canonical}
+        yield json.dumps(line, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,157 @@
+"""The command line: mounts every capability's commands and turns a run into an exit code.
+
+`main(argv)` is re-entrant and does no work at import: a warm process can call it again and again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import blaidctl
+from blaidctl.access import commands as access
+from blaidctl.audit import commands as audit
+from blaidctl.core import command, errors
+from blaidctl.core.operation import Operation, Status
+from blaidctl.database import commands as database
+from blaidctl.findings import commands as findings
+from blaidctl.fleet import commands as fleet
+from blaidctl.kill import commands as kill
+from blaidctl.operations import OPERATIONS
+from blaidctl.quickstart import commands as quickstart
+
+#: The one-word commands, in the order of `--help`.
+_COMMANDS = {
+    "kill": kill.kill,
+    "resurrect": kill.resurrect,
+    "kill-events": kill.kill_events,
+    "guard": fleet.guard,
+    "status": fleet.status,
+    "endpoints": findings.endpoints,
+    "quickstart": quickstart.quickstart,
+}
+_GROUPS = {
+    "user": fleet.user,
+    "bot": fleet.bot,
+    "audit": audit.app,
+    "token": access.app,
+    "db": database.app,
+}
+#: What is not built is a command all the same: it takes anything and answers 501.
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the flag
+    if wanted:
+        sys.stdout.write(f"blaidctl {blaidctl.__version__}\n")
+        raise typer.Exit
+
+
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Kill, resurrect, guard and supervise a fleet of trading bots; every act is an audited row.
+
+    Settings: BLAIDCTL_DATABASE_URL (default: a SQLite file of your own) and a TOML file (BLAIDCTL_CONFIG).
+    Exit codes: 0 done, 1 no or findings, 2 input, 3 not found, 4 conflict, 5 risk rule, 6 forbidden,
+    7 not implemented, 8 unavailable, 9 outcome unknown or busy, 70 a bug, 130 interrupted.
+    """
+
+
+def application() -> typer.Typer:
+    """Build the command tree: what is built by hand, what is not built from the map."""
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    for name, function in _COMMANDS.items():
+        app.command(name)(function)
+    app.command("serve")(serve)
+    groups = dict(_GROUPS)
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
+    for operation in OPERATIONS:
+        if operation.status is Status.NOT_IMPLEMENTED and not any(word.startswith("-") for word in operation.words):
+            _mount_unbuilt(app, groups, operation)
+    return app
+
+
+def _mount_unbuilt(app: typer.Typer, groups: dict[str, typer.Typer], operation: Operation) -> None:
+    *parents, word = operation.words
+    parent = app
+    if parents:
+        if parents[0] not in groups:
+            groups[parents[0]] = typer.Typer(no_args_is_help=True, help="Not implemented yet (501).")
+            app.add_typer(groups[parents[0]], name=parents[0])
+        parent = groups[parents[0]]
+
+    def unbuilt(output: command.OutputOption = None) -> int:
+        return command.run(operation.name, {"output": output})
+
+    summary = f"{operation.summary} Not implemented: answers 501 ({operation.finding})."
+    parent.command(word, help=summary, context_settings=_ANYTHING)(unbuilt)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8420,
+    trace_id: command.TraceId = None,
+    output: command.OutputOption = None,
+) -> int:
+    """Serve the HTTP shim: same operations, same errors, bearer tokens (extra `http`).
+
+    Example: blaidctl serve --port 8420
+
+    Writes: what its callers ask for. Exit: 0 stopped by a signal; 8 no database, no address, no extra; 2 usage.
+    """
+    from blaidctl.core.operation import resolve
+
+    return command.run_program(lambda ctx: resolve("blaidctl.http:serve")(ctx, host, port), locals(), "serve")
+
+
+def main(argv: list[str]) -> int:
+    """Run one command line; return its exit code. Never raises, never leaves a traceback."""
+    try:
+        code = typer.main.get_command(application()).main(args=argv, prog_name="blaidctl", standalone_mode=False)
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except typer.Abort:
+        return _fail(errors.Interrupted(), argv)
+    except typer.TyperException as error:
+        return _usage(error, argv)
+    except BrokenPipeError:
+        return 0
+    return int(code or 0)
+
+
+def _usage(error: typer.TyperException, argv: list[str]) -> int:
+    message = getattr(error, "format_message", lambda: str(error))()
+    message = " ".join(message.split())
+    if not message or message == "Missing command.":  # help was asked for by giving nothing
+        return errors.UsageInvalid.exit_code
+    return _fail(errors.UsageInvalid(message), argv)
+
+
+def _fail(error: errors.BlaidError, argv: list[str]) -> int:
+    """Report an error of the command line itself, in the format that its words ask for."""
+    from blaidctl.core.context import new_trace_id
+    from blaidctl.core.operation import the_map
+    from blaidctl.core.vocabulary import Output
+
+    asked = [item for item in argv if item.partition("=")[2] in tuple(Output) or item in tuple(Output)]
+    output = Output(asked[-1].rpartition("=")[2]) if asked else command.chosen_output(None)
+    return command.report(error, new_trace_id(), output, the_map().get(argv[0]) if argv else None)
+
+
+def entrypoint() -> None:
+    """Run as a program: exit with the code; a closed stdout at the very end is nobody's business."""
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

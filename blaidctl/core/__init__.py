@@ -1,0 +1,1 @@
+"""What every capability stands on: one road (execute), one error tree, one engine factory, one chain."""

@@ -1,0 +1,246 @@
+"""The edge of the command line: from a Typer function's parameters to an exit code.
+
+Here, and nowhere else: the context is made, `execute` is called, an answer goes to stdout, an error to stderr with its exit
+code. Only Typer and the standard library are imported at the top: `--help` must stay cheap.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blaidctl.core import errors
+from blaidctl.core.vocabulary import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from blaidctl.core.context import Context
+    from blaidctl.core.execute import Answer
+    from blaidctl.core.operation import Operation
+
+_ACT = "How this act is recorded"
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="Why; kept in the audit entry.", rich_help_panel=_ACT, metavar="TEXT")
+]
+TraceId = Annotated[
+    str | None,
+    typer.Option(help="32 hex digits; default: $TRACEPARENT, else new.", rich_help_panel=_ACT, metavar="HEX"),
+]
+RequestIdOption = Annotated[
+    str | None,
+    typer.Option("--request-id", help="The same id and parameters are done once.", rich_help_panel=_ACT, metavar="ID"),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Run the real transaction, then roll it back.", rich_help_panel=_ACT)
+]
+OnBehalfOf = Annotated[
+    str | None, typer.Option(help="Recorded beside the actor.", rich_help_panel=_ACT, metavar="NAME")
+]
+OutputOption = Annotated[
+    Output | None,
+    typer.Option("--output", "-o", help="Default: table on a terminal, json otherwise.", metavar="table|json|csv"),
+]
+
+_LONGEST_NAME = 200
+_EDGE = ("trace_id", "request_id", "dry_run", "output", "on_behalf_of")
+
+
+def run(name: str, parameters: Mapping[str, Any]) -> int:
+    """Carry out the operation `name` with a command's local variables; return the exit code."""
+    from blaidctl.core.operation import the_map
+
+    edge = {key: parameters.get(key) for key in _EDGE}
+    asked = {k.rstrip("_"): v for k, v in parameters.items() if k not in _EDGE and v not in (None, [], ())}
+    output = chosen_output(edge["output"])
+    operation = the_map()[name]
+
+    def act(ctx: Context) -> int:
+        from blaidctl.core import present
+        from blaidctl.core.execute import execute
+
+        once = {"request_id": edge["request_id"], "dry_run": bool(edge["dry_run"])}
+        request = with_stdin(asked)
+        try:
+            answer = execute(ctx, operation, request, **once)
+        except errors.ConfirmCountMissing as missing:
+            answer = execute(ctx, operation, {**request, "confirm_count": _ask_count(missing)}, **once)
+        return _deliver(present.render(answer, output), answer, output)
+
+    return at_the_edge(act, output, trace_id=edge["trace_id"], on_behalf_of=edge["on_behalf_of"], operation=operation)
+
+
+def run_program(program: Callable[[Context], int], parameters: Mapping[str, Any], operation_name: str) -> int:
+    """Run a command that is a process of its own (serve, bot run): same context, same errors, same exit codes."""
+    from blaidctl.core.operation import the_map
+
+    return at_the_edge(
+        program,
+        chosen_output(parameters.get("output")),
+        trace_id=parameters.get("trace_id"),
+        on_behalf_of=parameters.get("on_behalf_of"),
+        operation=the_map()[operation_name],
+    )
+
+
+def at_the_edge(
+    act: Callable[[Context], int],
+    output: Output,
+    *,
+    trace_id: str | None = None,
+    on_behalf_of: str | None = None,
+    operation: Operation | None = None,
+) -> int:
+    """Make the context, run, and turn every way to fail into one error on stderr and one exit code."""
+    from blaidctl.core.context import new_trace_id
+
+    ctx, trace = None, trace_id or new_trace_id()
+    try:
+        ctx = make_context(trace_id, on_behalf_of)
+        trace = ctx.trace_id
+        return act(ctx)
+    except errors.BlaidError as error:
+        return report(error, trace, output, operation)
+    except KeyboardInterrupt:
+        return report(errors.Interrupted(), trace, output, operation)
+    except Exception as error:  # noqa: BLE001 - the last wall: a bug becomes an error object, never a traceback
+        return report(_bug(error), trace, output, operation)
+    finally:
+        if ctx is not None:
+            ctx.database.close()
+
+
+def make_context(trace_id: str | None = None, on_behalf_of: str | None = None) -> Context:
+    """Read the operating system and the settings: who acts, under which trace, on which database."""
+    from blaidctl.core import context, settings
+    from blaidctl.core.db import Database
+
+    if trace_id is not None and not context.is_trace_id(trace_id):
+        raise errors.InvalidRequest("the trace id is invalid", missing=["trace_id: 32 lowercase hex digits, not all 0"])
+    if on_behalf_of is not None and not (
+        on_behalf_of.strip() and len(on_behalf_of) <= _LONGEST_NAME and on_behalf_of.isprintable()
+    ):
+        raise errors.InvalidRequest(
+            "the name after --on-behalf-of is invalid", missing=["on_behalf_of: 1 to 200 printable characters"]
+        )
+    warning = None
+    if trace_id is None:
+        trace_id, warning = context.trace_from(os.environ.get("TRACEPARENT"))
+    if warning:
+        talk(f"warning: {warning}")
+    loaded = settings.load()
+    machine = context.this_machine()
+    return context.Context(
+        actor=context.os_actor(machine, loaded.service_name),
+        trace_id=trace_id,
+        channel="cli",
+        machine=machine,
+        settings=loaded,
+        database=Database(loaded),
+        on_behalf_of=on_behalf_of,
+    )
+
+
+def chosen_output(option: Output | None) -> Output:
+    """Return the output format: as asked, else a table for a terminal and JSON for everything else."""
+    return option or (Output.TABLE if sys.stdout.isatty() else Output.JSON)
+
+
+def with_stdin(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace a lone `-` in a list by the words of standard input, and a `-` reason by all of it."""
+    given = dict(parameters)
+    for key, value in parameters.items():
+        if value == "-":
+            given[key] = sys.stdin.read().rstrip("\n")
+        elif isinstance(value, list | tuple) and list(value) == ["-"]:
+            given[key] = sys.stdin.read().split()
+    return given
+
+
+def _ask_count(missing: errors.ConfirmCountMissing) -> int:
+    """Ask a person for the number of bots that a wide target will kill; never when nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise missing
+    talk(f"{missing.message}.")
+    sys.stderr.write("Type that number to go on (anything else stops here): ")
+    sys.stderr.flush()
+    typed = sys.stdin.readline().strip()
+    if not typed.isdigit() or int(typed) != missing.facts["count"]:
+        raise errors.ConfirmCountMissing("not confirmed; nothing was written")
+    return int(typed)
+
+
+def _deliver(text: str, answer: Answer, output: Output) -> int:
+    finding = answer.finding
+    write_out(text, done=_receipt_sentence(answer))
+    if finding is None:
+        return 0
+    cls = next(cls for cls in errors.leaves(errors.Findings) if cls.error_code == finding["error_code"])
+    return report(cls(finding["message"], missing=finding["missing_requirements"]), answer.trace_id, output)
+
+
+def _receipt_sentence(answer: Answer) -> str:
+    if answer.receipt is None:
+        return "nothing was written"
+    return f"the change IS committed (audit seq {answer.receipt.seq}, entry hash {answer.receipt.entry_hash})"
+
+
+def write_out(text: str, *, done: str) -> None:
+    """Write data to stdout. A reader that went away (`| head`) is its own choice; a full disk is OUTPUT_LOST."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        talk(f"note: the reader of standard output is gone; {done}")
+    except OSError as error:
+        _silence_stdout()
+        raise errors.OutputLost(
+            f"the answer could not be written to standard output ({error.strerror}); {done}",
+            next_steps=["Free space or mend the redirection; look the outcome up with `blaidctl audit tail`."],
+        ) from error
+
+
+def _silence_stdout() -> None:
+    """Point the descriptor at nothing, so that the interpreter's last flush cannot fail again."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+def talk(line: str) -> None:
+    """Say something to the person: stderr, one line, no control characters; a closed stderr is no reason to fail."""
+    from blaidctl.core.text import printable
+
+    try:
+        sys.stderr.write(printable(line) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        return
+
+
+def report(error: errors.BlaidError, trace_id: str, output: Output, operation: Operation | None = None) -> int:
+    """Print an error where errors go and return its exit code."""
+    from blaidctl.core.text import error_lines
+
+    for line in error_lines(error.body(trace_id), as_json=output is not Output.TABLE):
+        talk(line)
+    if operation is not None and operation.name == "kill" and error.exit_code != errors.Findings.exit_code:
+        unknown = isinstance(error, errors.OutcomeUnknown | errors.OutputLost)
+        talk("KILL OUTCOME UNKNOWN" if unknown else "NOT KILLED")
+    return error.exit_code
+
+
+def _bug(error: Exception) -> errors.Internal:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = f"{os.path.basename(last.tb_frame.f_code.co_filename)}:{last.tb_lineno}" if last else "?"  # noqa: PTH119
+    return errors.Internal(f"a bug in blaidctl: {type(error).__name__} at {where}")

@@ -1,0 +1,481 @@
+"""The one error tree.
+
+Class = category = exit code = HTTP status; `error_code` = the exact reason; the docstring's first line is the
+default sentence. `body()` is the same object on the command line and over HTTP. The tables in the docs are
+printed from these classes (`table()`), and a test compares them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: What `body()` holds, in this order, for every error of the product.
+BODY_FIELDS = ("error_code", "message", "missing_requirements", "next_steps", "trace_id")
+
+
+class BlaidError(Exception):
+    """The command could not be carried out."""
+
+    error_code: ClassVar[str] = ""
+    exit_code: ClassVar[int] = 70
+    http_status: ClassVar[int] = 500
+    #: Whether the refusal of a mutating operation is itself an audit entry.
+    audited: ClassVar[bool] = False
+    next_steps: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        missing: Sequence[str] = (),
+        next_steps: Sequence[str] = (),
+        **facts: Any,
+    ) -> None:
+        """Take a sentence that says what is wrong, what is missing, and what to do next.
+
+        `facts` are values the edge may act on (the count a prompt must show); they are not part of the body.
+        """
+        self.message = message or default_sentence(type(self))
+        self.missing = tuple(missing)
+        self.steps = tuple(next_steps) or type(self).next_steps
+        self.facts = facts
+        super().__init__(self.message)
+
+    def body(self, trace_id: str) -> dict[str, Any]:
+        """Return the five fields of the error object, ready for JSON."""
+        return {
+            "error_code": self.error_code,
+            "message": self.message,
+            "missing_requirements": list(self.missing),
+            "next_steps": list(self.steps),
+            "trace_id": trace_id,
+        }
+
+
+def default_sentence(cls: type[BlaidError]) -> str:
+    """Return the first line of the class's docstring: the sentence when nothing more exact is known."""
+    return (inspect.getdoc(cls) or cls.__name__).splitlines()[0]
+
+
+# --- categories: one a row of the exit-code table -------------------------------------------------------------
+
+
+class Findings(BlaidError):
+    """The answer is no, or there are findings."""
+
+    exit_code, http_status = 1, 200
+
+
+class Invalid(BlaidError):
+    """Usage or invalid input; nothing was written."""
+
+    exit_code, http_status = 2, 422
+
+
+class NotFound(BlaidError):
+    """Not found."""
+
+    exit_code, http_status, audited = 3, 404, True
+
+
+class Conflict(BlaidError):
+    """The request conflicts with the state of the database."""
+
+    exit_code, http_status, audited = 4, 409, True
+
+
+class Refused(BlaidError):
+    """Refused by a risk rule."""
+
+    exit_code, http_status, audited = 5, 422, True
+
+
+class Forbidden(BlaidError):
+    """Forbidden for this actor."""
+
+    exit_code, http_status, audited = 6, 403, True
+
+
+class Unbuilt(BlaidError):
+    """Not implemented; it answers with what is missing and never with a part."""
+
+    exit_code, http_status = 7, 501
+
+
+class Unavailable(BlaidError):
+    """The database, its schema or a provider is unavailable; nothing was written."""
+
+    exit_code, http_status = 8, 503
+
+
+class Unsettled(BlaidError):
+    """The outcome is unknown, or the database is busy."""
+
+    exit_code, http_status = 9, 503
+
+
+class Bug(BlaidError):
+    """A bug in blaidctl."""
+
+    exit_code, http_status = 70, 500
+
+
+class Interrupt(BlaidError):
+    """Interrupted before COMMIT; nothing was written."""
+
+    exit_code, http_status = 130, 503
+
+
+# --- 1: findings ------------------------------------------------------------------------------------------------
+
+
+class StopUnconfirmed(Findings):
+    """The kill is committed, but some processes are not proven dead yet."""
+
+    error_code = "STOP_UNCONFIRMED"
+    next_steps = (
+        "Look at the hosts named: the process may still trade.",
+        "Run `blaidctl status` to see which stops are still unconfirmed.",
+    )
+
+
+class MayNotTrade(Findings):
+    """The bot may not trade."""
+
+    error_code = "MAY_NOT_TRADE"
+    next_steps = ("Do not start the bot; clear the reasons named first.",)
+
+
+class AuditBroken(Findings):
+    """The audit chain does not verify."""
+
+    error_code = "AUDIT_BROKEN"
+    next_steps = (
+        "Treat the database as evidence: copy it, change nothing.",
+        "Follow the runbook for suspected tampering (runbooks/suspected-tampering.md).",
+    )
+
+
+class SchemaFindings(Findings):
+    """The database's schema differs from what this version needs."""
+
+    error_code = "SCHEMA_FINDINGS"
+    next_steps = ("Run `blaidctl db plan`; restore missing triggers before any bot trades.",)
+
+
+class ProcessFailed(Findings):
+    """The supervised process ended with a failure."""
+
+    error_code = "PROCESS_FAILED"
+    next_steps = ("Read the process's own log; its exit status is on the instance row.",)
+
+
+# --- 2: invalid -------------------------------------------------------------------------------------------------
+
+
+class UsageInvalid(Invalid):
+    """The command line is not one that blaidctl knows."""
+
+    error_code, http_status = "USAGE", 400
+    next_steps = ("Run the command with --help.",)
+
+
+class InvalidRequest(Invalid):
+    """The request is invalid."""
+
+    error_code = "INVALID_REQUEST"
+    next_steps = ("Correct the fields named and run the command again; nothing was written.",)
+
+
+class MalformedBody(Invalid):
+    """The request body is not a JSON object."""
+
+    error_code, http_status = "MALFORMED_BODY", 400
+    next_steps = ("Send one JSON object with Content-Type application/json.",)
+
+
+class ConfirmCountMissing(Invalid):
+    """A wide target needs the number of bots that it will kill."""
+
+    error_code = "CONFIRM_COUNT_MISSING"
+    next_steps = ("Look first with --dry-run, then pass --confirm-count N.",)
+
+
+class SettingsInvalid(Invalid):
+    """The settings are invalid."""
+
+    error_code = "SETTINGS_INVALID"
+    next_steps = ("Correct the variable or the line of the settings file that is named.",)
+
+
+class CommandNotStartable(Invalid):
+    """The bot's command cannot be started."""
+
+    error_code = "COMMAND_NOT_STARTABLE"
+    next_steps = ("Give an executable file after `--`: blaidctl bot run BOT -- CMD ARG…",)
+
+
+# --- 3: not found -----------------------------------------------------------------------------------------------
+
+
+class BotNotFound(NotFound):
+    """No such bot."""
+
+    error_code = "BOT_NOT_FOUND"
+    next_steps = ("Run `blaidctl bot list` for the bots that exist.",)
+
+
+class UserNotFound(NotFound):
+    """No such user."""
+
+    error_code = "USER_NOT_FOUND"
+    next_steps = ("Run `blaidctl user list`; add one with `blaidctl user add ID`.",)
+
+
+class InstanceNotFound(NotFound):
+    """No such bot instance."""
+
+    error_code = "INSTANCE_NOT_FOUND"
+    next_steps = ("Run `blaidctl bot show BOT` for the instances of a bot.",)
+
+
+class TokenNotFound(NotFound):
+    """No such token."""
+
+    error_code = "TOKEN_NOT_FOUND"
+    next_steps = ("Run `blaidctl token list`.",)
+
+
+class NothingMatched(NotFound):
+    """The wide target matches no bot."""
+
+    error_code = "NOTHING_MATCHED"
+    next_steps = ("Run `blaidctl bot list` and check the user, tag, account or exchange.",)
+
+
+class RouteNotFound(NotFound):
+    """No such path; the routes are under /api/."""
+
+    error_code, audited = "ROUTE_NOT_FOUND", False
+    next_steps = ("Run `blaidctl endpoints` for the routes that exist.",)
+
+
+# --- 4: conflict ------------------------------------------------------------------------------------------------
+
+
+class RequestIdReused(Conflict):
+    """This request id was used before with other parameters."""
+
+    error_code = "REQUEST_ID_REUSED"
+    next_steps = ("Use a new --request-id, or repeat the first request exactly.",)
+
+
+class CountMismatch(Conflict):
+    """The number of bots matched is not the number confirmed."""
+
+    error_code = "COUNT_MISMATCH"
+    next_steps = ("Look again with --dry-run: the fleet changed since you counted.",)
+
+
+class AlreadyExists(Conflict):
+    """It exists already, with other values."""
+
+    error_code = "ALREADY_EXISTS"
+    next_steps = ("Choose another id, or repeat the first call exactly.",)
+
+
+class InstanceOver(Conflict):
+    """The instance has ended; a late write of its worker is refused."""
+
+    error_code = "INSTANCE_OVER"
+    next_steps = ("Stop the process: it no longer has the right to trade.",)
+
+
+class GuardRefused(Conflict):
+    """The database refused the change: it would break an invariant."""
+
+    error_code = "DATABASE_GUARD_REFUSED"
+    next_steps = ("Read the sentence of the guard; nothing was written.",)
+
+
+# --- 5: refused by a risk rule -----------------------------------------------------------------------------------
+
+
+class BotKilled(Refused):
+    """The bot is killed."""
+
+    error_code = "BOT_KILLED"
+    next_steps = ("Find out why (`blaidctl kill-events BOT`); `blaidctl resurrect` is the guarded way back.",)
+
+
+# --- 6: forbidden -------------------------------------------------------------------------------------------------
+
+
+class Unauthenticated(Forbidden):
+    """A valid bearer token is required."""
+
+    error_code, http_status, audited = "UNAUTHENTICATED", 401, False
+    next_steps = ("Send `Authorization: Bearer TOKEN`; `blaidctl token add` makes one.",)
+
+
+class OutsideScope(Forbidden):
+    """The act reaches beyond the bots of the token's owner."""
+
+    error_code = "OUTSIDE_SCOPE"
+    next_steps = ("Ask the owner of those bots, or the risk desk at its own terminal.",)
+
+
+# --- 7: not implemented -------------------------------------------------------------------------------------------
+
+
+class NotBuilt(Unbuilt):
+    """This operation is not implemented."""
+
+    error_code = "NOT_IMPLEMENTED"
+    next_steps = ("See AUDIT_FINDINGS.md for the finding that tracks it; `blaidctl endpoints` lists what works.",)
+
+
+# --- 8: unavailable -----------------------------------------------------------------------------------------------
+
+
+class DatabaseDown(Unavailable):
+    """The database cannot be reached."""
+
+    error_code = "DATABASE_DOWN"
+    next_steps = (
+        "Follow the runbook for a database that is down (runbooks/database-down.md).",
+        "Stop the bots' processes on their hosts by hand if money is at risk.",
+    )
+
+
+class DatabaseMissing(Unavailable):
+    """The database does not exist yet."""
+
+    error_code = "DATABASE_MISSING"
+    next_steps = ("Check BLAIDCTL_DATABASE_URL; create the schema with `blaidctl db upgrade`.",)
+
+
+class DatabaseReadOnly(Unavailable):
+    """The database is read-only for this user."""
+
+    error_code = "DATABASE_READ_ONLY"
+    next_steps = ("Check the permissions of the file or role, and that the server is the primary.",)
+
+
+class DatabasePermission(Unavailable):
+    """The database refuses this role."""
+
+    error_code = "DATABASE_PERMISSION"
+    next_steps = ("Check the role's login and grants with the database's owner.",)
+
+
+class DiskFull(Unavailable):
+    """The disk that holds the database is full."""
+
+    error_code = "DISK_FULL"
+    next_steps = ("Free space on the database's disk, then run the same command again.",)
+
+
+class DatabaseCorrupt(Unavailable):
+    """The database file is damaged or is not a database."""
+
+    error_code = "DATABASE_CORRUPT"
+    next_steps = ("Check BLAIDCTL_DATABASE_URL; restore the last backup.",)
+
+
+class DriverMissing(Unavailable):
+    """The driver for this database is not installed."""
+
+    error_code = "DRIVER_MISSING"
+    next_steps = ("Install it: pip install 'blaidctl[postgres]'.",)
+
+
+class ExtraMissing(Unavailable):
+    """An optional part of blaidctl is not installed."""
+
+    error_code = "EXTRA_MISSING"
+    next_steps = ("Install it: pip install 'blaidctl[http]'.",)
+
+
+class SchemaBehind(Unavailable):
+    """The database's schema is older than this version of blaidctl."""
+
+    error_code = "SCHEMA_BEHIND"
+    next_steps = ("Read `blaidctl db plan`, then run `blaidctl db upgrade`.",)
+
+
+class SchemaAhead(Unavailable):
+    """The database's schema is newer than this version of blaidctl, or not its own."""
+
+    error_code = "SCHEMA_AHEAD"
+    next_steps = ("Install the version of blaidctl that wrote this schema.",)
+
+
+class AddressInUse(Unavailable):
+    """The address cannot be listened on."""
+
+    error_code = "ADDRESS_UNAVAILABLE"
+    next_steps = ("Choose another --port, or stop what listens there.",)
+
+
+# --- 9: unsettled ---------------------------------------------------------------------------------------------------
+
+
+class OutcomeUnknown(Unsettled):
+    """The connection was lost at COMMIT; whether the change was written is not known."""
+
+    error_code = "OUTCOME_UNKNOWN"
+
+
+class Busy(Unsettled):
+    """The database stayed busy for longer than the limit; nothing was written."""
+
+    error_code = "BUSY"
+    next_steps = ("Run the same command again with the same --request-id.",)
+
+
+class StatementTimeout(Unsettled):
+    """A statement ran into its time limit; nothing was written."""
+
+    error_code = "STATEMENT_TIMEOUT"
+    next_steps = ("Narrow the target, or raise BLAIDCTL_STATEMENT_TIMEOUT_S for this command.",)
+
+
+class OutputLost(Unsettled):
+    """The answer could not be written to standard output."""
+
+    error_code = "OUTPUT_LOST"
+
+
+# --- 70, 130 ---------------------------------------------------------------------------------------------------------
+
+
+class Internal(Bug):
+    """A bug in blaidctl; nothing was written unless the message says so."""
+
+    error_code = "INTERNAL"
+    next_steps = ("Report the trace id with the command that you ran.",)
+
+
+class Interrupted(Interrupt):
+    """Interrupted before COMMIT; nothing was written."""
+
+    error_code = "INTERRUPTED"
+    next_steps = ("Run the command again.",)
+
+
+def leaves(root: type[BlaidError] = BlaidError) -> Iterator[type[BlaidError]]:
+    """Yield every class with an `error_code` of its own, in the order they are written down."""
+    for cls in root.__subclasses__():
+        if cls.error_code:
+            yield cls
+        yield from leaves(cls)
+
+
+def categories() -> list[type[BlaidError]]:
+    """Return the classes that stand for one row of the exit-code table."""
+    return BlaidError.__subclasses__()

@@ -1,0 +1,87 @@
+"""One row of the map of operations. A stub cannot be written down: see `__post_init__`."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Status(StrEnum):
+    """What an operation answers today; a property of its row, never typed by hand."""
+
+    PRODUCTION = "PRODUCTION"
+    NOT_IMPLEMENTED = "501"
+    BLOCKED = "BLOCKED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation of the product: how it is called, what it takes, what does it, or what is missing."""
+
+    name: str
+    summary: str
+    #: The words on the command line; empty for what only other parts of blaidctl call.
+    words: tuple[str, ...] = ()
+    #: HTTP verb and path, or empty.
+    verb: str = ""
+    path: str = ""
+    #: "module:Name" of the request model, the result model and the handler; strings, so that the map costs no import.
+    request: str = ""
+    result: str = ""
+    handler: str = ""
+    #: "module:function" that works after COMMIT (waits for proof, say); it may write nothing.
+    settle: str = ""
+    #: "module:function" that turns any error into the answer "no" (guard: no when in doubt).
+    doubt: str = ""
+    writes: bool = False
+    #: Waits for locks as long as a kill may.
+    urgent: bool = False
+    #: Reads for as long as it takes; every other statement has a time limit.
+    patient: bool = False
+    #: Runs outside execute(): a process of its own (serve, bot run, quickstart, db upgrade).
+    program: str = ""
+    #: Request fields that another, unbuilt row answers for when they are given.
+    unbuilt_fields: Mapping[str, Operation] = field(default_factory=dict)
+    missing_requirements: tuple[str, ...] = ()
+    blocked_by: str = ""
+    #: The finding in AUDIT_FINDINGS.md; a row that is not PRODUCTION must name one.
+    finding: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a row that neither works nor says what is missing."""
+        works = bool(self.handler or self.program)
+        if not works and not self.missing_requirements:
+            msg = (
+                f"operation {self.name!r} has neither a handler nor missing_requirements: a stub cannot be written down"
+            )
+            raise ValueError(msg)
+        if works and self.missing_requirements:
+            msg = f"operation {self.name!r} has a handler and missing_requirements: it is one or the other"
+            raise ValueError(msg)
+        if bool(self.finding) == (self.status is Status.PRODUCTION):
+            msg = f"operation {self.name!r}: a finding belongs to exactly the rows that are not PRODUCTION"
+            raise ValueError(msg)
+
+    @property
+    def status(self) -> Status:
+        """PRODUCTION, 501 or BLOCKED."""
+        if not (self.handler or self.program):
+            return Status.NOT_IMPLEMENTED
+        return Status.BLOCKED if self.blocked_by else Status.PRODUCTION
+
+
+def resolve(reference: str) -> Any:
+    """Import what a "module:Name" string of the map names."""
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def the_map() -> dict[str, Operation]:
+    """Return the map of operations by name. By string, as the map names its handlers: it stands above this layer."""
+    found: dict[str, Operation] = resolve("blaidctl.operations:BY_NAME")
+    return found

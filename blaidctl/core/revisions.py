@@ -1,0 +1,5 @@
+"""The schema that this version of blaidctl was written for. A test compares it with the migrations that ship."""
+
+#: Every revision, oldest first.
+REVISIONS = ("0001", "0002", "0003", "0004")
+HEAD = REVISIONS[-1]

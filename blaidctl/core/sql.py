@@ -1,0 +1,88 @@
+"""Statements: written once, run on both engines.
+
+A `Query` is SQL text with a name and three small words that the engines spell differently:
+
+    $FOR_UPDATE      row locks (SQLite holds its one write lock already)
+    $FOR_SHARE       the same, shared
+    $LIST(ids)       the strings of a JSON array bound to :ids, as a sub-select
+
+Where the engines differ more, `sqlite=` or `postgresql=` gives that engine's own text. Parameters and columns that
+end in `_at` (or are `now`) are times; the columns in JSON_COLUMNS hold JSON: conversion follows the name, because a
+name means one thing everywhere in blaidctl.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, text
+
+from blaidctl.core.types import UtcTime, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import TextClause
+    from sqlalchemy.engine import Connection, CursorResult
+
+Row = dict[str, Any]
+
+JSON_COLUMNS = frozenset({"tags", "exchanges", "metadata", "answer", "events"})
+
+_WORDS = {
+    "sqlite": {"$FOR_UPDATE": "", "$FOR_SHARE": ""},
+    "postgresql": {"$FOR_UPDATE": "FOR UPDATE", "$FOR_SHARE": "FOR SHARE"},
+}
+_LISTS = {
+    "sqlite": r"(SELECT value FROM json_each(:\1))",
+    "postgresql": r"(SELECT jsonb_array_elements_text(CAST(:\1 AS jsonb)))",
+}
+_LIST = re.compile(r"\$LIST\((\w+)\)")
+_PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
+
+
+def is_time(name: str) -> bool:
+    """Say whether a parameter or column of this name holds a time."""
+    return name == "now" or name.endswith("_at")
+
+
+class Query:
+    """One statement, prepared on first use for each engine."""
+
+    def __init__(self, common: str = "", *, sqlite: str = "", postgresql: str = "") -> None:
+        """Take the common text, and an engine's own text where it must differ."""
+        self._texts = {"sqlite": sqlite or common, "postgresql": postgresql or common}
+        self._clauses: dict[str, TextClause] = {}
+
+    def clause(self, kind: str) -> TextClause:
+        """Return the statement for an engine, with its time parameters typed."""
+        if kind not in self._clauses:
+            sql = _LIST.sub(_LISTS[kind], self._texts[kind])
+            for word, spelled in _WORDS[kind].items():
+                sql = sql.replace(word, spelled)
+            times = {name for name in _PARAMETER.findall(sql) if is_time(name)}
+            self._clauses[kind] = text(sql).bindparams(*(bindparam(name, type_=UtcTime()) for name in times))
+        return self._clauses[kind]
+
+    def on(self, connection: Connection, **parameters: Any) -> CursorResult[Any]:
+        """Run the statement; lists become JSON text, as `$LIST` and the event writer expect."""
+        bound = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in parameters.items()}
+        return connection.execute(self.clause(connection.dialect.name), bound)
+
+
+def rows_of(result: CursorResult[Any]) -> Iterator[Row]:
+    """Yield rows as dicts with times and JSON converted by column name."""
+    names = list(result.keys())
+    times = [name for name in names if is_time(name)]
+    documents = [name for name in names if name in JSON_COLUMNS]
+    for values in result:
+        row = dict(zip(names, values, strict=True))
+        for name in times:
+            if isinstance(row[name], str):
+                row[name] = parse_time(row[name])
+        for name in documents:
+            if isinstance(row[name], str):
+                row[name] = json.loads(row[name])
+        yield row

@@ -1,0 +1,47 @@
+"""Reading millions of rows: plain tuples from the driver's own cursor, in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+BATCH_ROWS = 5_000
+_names = itertools.count()
+
+
+@contextlib.contextmanager
+def rows(connection: Connection, sql: str) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """Open a cursor inside the connection's transaction; several may be open at once."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        cursor = driver.execute(sql)
+        cursor.arraysize = BATCH_ROWS
+    else:
+        cursor = driver.cursor(name=f"blaidctl_{next(_names)}")
+        cursor.itersize = BATCH_ROWS
+        cursor.execute(sql, binary=True)
+    try:
+        yield cursor
+    finally:
+        with contextlib.suppress(
+            Exception
+        ):  # the connection may be gone already; the rows were read or the error is on its way
+            cursor.close()
+
+
+def time_column(name: str, kind: str) -> str:
+    """Return the SQL that gives a time as canonical text, without a conversion a row in Python."""
+    if kind == "sqlite":
+        return name
+    return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
+
+def in_code_order(name: str, kind: str) -> str:
+    """Return an ORDER BY term by code point, so that both engines and Python sort alike."""
+    return name if kind == "sqlite" else f'{name} COLLATE "C"'

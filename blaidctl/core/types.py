@@ -1,0 +1,78 @@
+"""Column types that are exact on both engines.
+
+Times: aware, UTC, microseconds. PostgreSQL `timestamptz`; on SQLite fixed-width ISO 8601 text with `Z`, so that
+text order is time order and a person can read it. A naive time is refused. (SQLAlchemy's own DateTime drops the offset
+on SQLite, and a STRICT table has no such type.)
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import types
+from sqlalchemy.dialects import postgresql
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+def time_text(value: datetime) -> str:
+    """Return the one text form of a time: `2026-01-31T09:30:00.000000Z` (27 characters)."""
+    if value.utcoffset() is None:
+        msg = f"a time without a zone is not a time: {value!r}"
+        raise ValueError(msg)
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Read `time_text`'s form back; ValueError for anything else."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+class UtcTime(types.TypeDecorator[datetime]):
+    """An aware UTC time: timestamptz on PostgreSQL, `time_text` on SQLite."""
+
+    impl = types.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> types.TypeEngine[Any]:
+        """Choose the engine's own type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(types.Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse a naive time; write text on SQLite."""
+        if value is None:
+            return None
+        text = time_text(value)
+        return value if dialect.name == "postgresql" else text
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Give back an aware UTC time whatever the engine returned."""
+        if value is None:
+            return None
+        return parse_time(value) if isinstance(value, str) else value.astimezone(UTC)
+
+
+class JsonText(types.TypeDecorator[Any]):
+    """A JSON value: jsonb on PostgreSQL, canonical text on SQLite."""
+
+    impl = types.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> types.TypeEngine[Any]:
+        """Choose the engine's own type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.JSONB())
+        return dialect.type_descriptor(types.Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Write text on SQLite; PostgreSQL's own type serialises."""
+        return value if value is None or dialect.name == "postgresql" else json.dumps(value, sort_keys=True)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+        """Parse text; PostgreSQL's driver has parsed already."""
+        return json.loads(value) if isinstance(value, str) else value

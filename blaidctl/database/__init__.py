@@ -1,0 +1,1 @@
+"""The schema as an operator sees it: plan, upgrade, check, history."""

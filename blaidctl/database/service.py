@@ -1,0 +1,155 @@
+"""What the `db` commands do. They run outside execute(): the schema that it relies on may not be there yet."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any
+
+from blaidctl.core import audit, errors, migrate, present, revisions, schema_state
+from blaidctl.core.command import report, talk, write_out
+from blaidctl.core.db import Database
+
+if TYPE_CHECKING:
+    from alembic.script import Script
+
+    from blaidctl.core.context import Context
+    from blaidctl.core.vocabulary import Output
+
+#: What every revision says in its docstring, in this order; a test refuses one that does not.
+SECTIONS = ("Why", "Diff", "Rollback", "Data safety")
+
+
+def described(script: Script) -> dict[str, str]:
+    """Return a revision's docstring by section: title, why, diff, rollback, data safety."""
+    text = script.longdoc or ""
+    parts = re.split(rf"^({'|'.join(SECTIONS)}):", text, flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], (" ".join(part.split()) for part in parts[2::2]), strict=True))
+    return {"revision": script.revision, "title": script.doc} | {
+        name.lower().replace(" ", "_"): found.get(name, "") for name in SECTIONS
+    }
+
+
+def plan(ctx: Context, output: Output | None, *, with_sql: bool) -> int:
+    """Print what an upgrade would do."""
+    rows = [described(script) for script in migrate.pending(_revision(ctx, may_be_missing=True))]
+    if with_sql:
+        for row in rows:
+            row["sql"] = ";\n".join(migrate.statements_of(row["revision"], ctx.database.kind)) + ";"
+    return _print(ctx, output, "db plan", rows, _columns(rows))
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    return list(rows[0]) if rows else ["revision", "title", *(s.lower().replace(" ", "_") for s in SECTIONS)]
+
+
+def upgrade(ctx: Context, output: Output | None, *, confirmed: bool) -> int:
+    """Show the plan, ask, migrate, check, and append the act to the chain that now exists."""
+    before = _revision(ctx, may_be_missing=True)
+    rows = [described(script) for script in migrate.pending(before)]
+    if rows and not confirmed:
+        _ask(ctx, rows)
+    if rows:
+        database = Database(ctx.settings, may_create=True)
+        try:
+            migrate.upgrade_database(database)
+        finally:
+            database.close()
+        _append(ctx, before)
+    with ctx.database.reading() as connection:
+        left = schema_state.defects(connection)
+    if left:
+        raise errors.SchemaFindings(f"the schema differs from this version's in {len(left)} place(s)", missing=left)
+    done = [{"revision": row["revision"], "title": row["title"], "done": "applied"} for row in rows]
+    return _print(ctx, output, "db upgrade", done, ["revision", "title", "done"])
+
+
+def _ask(ctx: Context, rows: list[dict[str, Any]]) -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise errors.InvalidRequest(
+            "an upgrade needs a yes",
+            missing=["yes: pass --yes"],
+            next_steps=["Read `blaidctl db plan`, then pass --yes."],
+        )
+    talk(f"database {ctx.database.shown()}")
+    for row in rows:
+        for name, text in row.items():
+            talk(f"  {name.replace('_', ' ')}: {text}")
+    talk("There is no verified backup before this upgrade (F-010): make one yourself.")
+    sys.stderr.write("Upgrade? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise errors.InvalidRequest("not confirmed; nothing was written", missing=["yes"])
+
+
+def _append(ctx: Context, before: str | None) -> None:
+    request_id = secrets.token_hex(16)
+    entry = audit.Entry(
+        act_id=hashlib.sha256(f"{ctx.actor}\n{request_id}".encode()).hexdigest()[:32],
+        action="db upgrade",
+        actor=ctx.actor,
+        created_at=ctx.now(),
+        outcome=audit.DONE,
+        request_id=request_id,
+        trace_id=ctx.trace_id,
+        what={
+            **audit.circumstances(ctx),
+            "after": {"revision": revisions.HEAD},
+            "before": {"revision": before},
+            "reason": None,
+            "target": {"schema": revisions.HEAD},
+        },
+    )
+    with ctx.database.writing() as connection:
+        audit.append(connection, entry)
+
+
+def check(ctx: Context, output: Output | None) -> int:
+    """Print every difference between the schema and this version's; exit 1 when there is one."""
+    revision = _revision(ctx)
+    with ctx.database.reading() as connection:
+        left = schema_state.defects(connection) if revision == revisions.HEAD else []
+    if revision != revisions.HEAD:
+        behind = revision is None or revision in revisions.REVISIONS
+        error = errors.SchemaBehind if behind else errors.SchemaAhead
+        raise error(f"the schema is at {revision or 'nothing'}, this version needs {revisions.HEAD}")
+    rows = [{"answer": "BROKEN" if left else "OK", "revision": revision, "differences": left}]
+    code = _print(ctx, output, "db check", rows, ["answer", "revision", "differences"])
+    if left:
+        error_found = errors.SchemaFindings(f"the schema differs in {len(left)} place(s): {left[0]}", missing=left)
+        return report(error_found, ctx.trace_id, _output(output))
+    return code
+
+
+def history(ctx: Context, output: Output | None) -> int:
+    """Print every revision, oldest first, and whether this database has it."""
+    at = _revision(ctx, may_be_missing=True)
+    waiting = {script.revision for script in migrate.pending(at)}
+    rows = [
+        {"revision": s.revision, "title": s.doc, "state": "PENDING" if s.revision in waiting else "APPLIED"}
+        for s in migrate.scripts()
+    ]
+    return _print(ctx, output, "db history", rows, ["revision", "title", "state"])
+
+
+def _revision(ctx: Context, *, may_be_missing: bool = False) -> str | None:
+    try:
+        with ctx.database.reading() as connection:
+            return migrate.current(connection)
+    except errors.DatabaseMissing:
+        if may_be_missing and ctx.database.kind == "sqlite":
+            return None
+        raise
+
+
+def _output(output: Output | None) -> Output:
+    from blaidctl.core.command import chosen_output
+
+    return chosen_output(output)
+
+
+def _print(ctx: Context, output: Output | None, name: str, rows: list[dict[str, Any]], columns: list[str]) -> int:
+    write_out(present.render_rows(name, ctx.trace_id, rows, columns, _output(output)), done="what was done stays done")
+    return 0

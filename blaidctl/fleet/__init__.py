@@ -1,0 +1,1 @@
+"""The fleet: users, bots, running instances, and the supervisor of a real process."""

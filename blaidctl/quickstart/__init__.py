@@ -1,0 +1,1 @@
+"""A sandbox fleet that shows the main job on this machine."""

@@ -1,0 +1,6 @@
+"""`quickstart`."""
+
+
+def quickstart() -> int:
+    """Placeholder during construction."""
+    return 70

@@ -1,0 +1,10 @@
+"""Every table of the product, for migrations and for the test that compares both."""
+
+from sqlmodel import SQLModel
+
+import blaidctl.access.tables
+import blaidctl.core.tables
+import blaidctl.fleet.tables
+import blaidctl.kill.tables  # noqa: F401 - importing registers the tables
+
+metadata = SQLModel.metadata
