@@ -8,7 +8,7 @@ UPGRADE ?=
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint fmt requirements clean
+.PHONY: help quickstart test lint fmt manifest requirements clean
 
 RUN   := .venv
 TEST  := .venv-test
@@ -46,6 +46,9 @@ lint: $(TEST)/.project  ## ruff, mypy, import-linter, deptry
 fmt: $(TEST)/.project  ## format, and mend what ruff can mend safely
 	$(TEST)/bin/ruff format .
 	$(TEST)/bin/ruff check --fix .
+
+manifest: $(TEST)/.project  ## write blaidctl/core/schema_manifest.json anew from the migrations, on both engines
+	$(TEST)/bin/python -m tests.support.manifest
 
 requirements: $(TOOLS)/.requirements  ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	@$(call compile,dev,pyproject.toml --all-extras --group dev)

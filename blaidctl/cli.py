@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,8 +23,11 @@ from blaidctl.kill import commands as kill
 from blaidctl.operations import OPERATIONS
 from blaidctl.quickstart import commands as quickstart
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: The one-word commands, in the order of `--help`.
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., int]] = {
     "kill": kill.kill,
     "resurrect": kill.resurrect,
     "kill-events": kill.kill_events,

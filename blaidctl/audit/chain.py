@@ -1,4 +1,4 @@
-"""The chain itself: sequence, links, hashes, and columns against the hashed text; streamed, in any number of processes."""
+"""The chain itself: sequence, links, hashes, columns against the hashed text; streamed, in any number of processes."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def verify_chain(
     if workers == 1:
         return verify_stretch(connection, 1, None, progress)
     share = head_seq // workers
-    bounds = [(1 + i * share, (i + 1) * share) for i in range(1, workers - 1)]
-    bounds.append((1 + (workers - 1) * share, None))
+    starts = [1 + i * share for i in range(1, workers)]
+    bounds = [*((first, first + share - 1) for first in starts[:-1]), (starts[-1], None)]
     with ProcessPoolExecutor(workers - 1, mp_context=get_context("spawn")) as pool:
         others = [pool.submit(_verify_elsewhere, settings, first, last) for first, last in bounds]
         whole = verify_stretch(connection, 1, share, progress)
@@ -90,7 +90,8 @@ def verify_stretch(connection: Connection, first: int, last: int | None, progres
     bound = "" if last is None else f" AND seq <= {int(last)}"
     at = stream.time_column("created_at", connection.dialect.name)
     sql = (
-        f"SELECT seq, prev_hash, entry_hash, canonical, act_id, action, actor, {at}, events, outcome, request_id, trace_id"
+        "SELECT seq, prev_hash, entry_hash, canonical,"
+        f" act_id, action, actor, {at}, events, outcome, request_id, trace_id"
         f" FROM audit_log WHERE seq >= {int(first)}{bound} ORDER BY seq"
     )
     with stream.rows(connection, sql) as rows:

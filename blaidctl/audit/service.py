@@ -51,4 +51,4 @@ def export_lines(connection: Connection) -> Iterator[str]:
     streamed = connection.execution_options(stream_results=True, yield_per=1000)
     for row in _ALL.on(streamed):
         line = {"seq": row.seq, "entry_hash": bytes(row.entry_hash).hex(), "canonical": row.canonical}
-        yield json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+        yield json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"

@@ -1,8 +1,9 @@
 """`audit verify`: does the database still tell the truth that was hashed?
 
-Checked, in one read snapshot: the chain (chain.py), its head, every event row against the digest in its entry, the triggers
-against the ones this version created, and the state against a replay of the events. Not found before checkpoints are
-built: a tail cut off together with a rewound head, and a chain rewritten from the start by someone who can drop triggers.
+Checked, in one read snapshot: the chain (chain.py), its head, every event row against the digest in its entry,
+the triggers against the ones this version created, and the state against a replay of the events. Not found before
+checkpoints are built: a tail cut off together with a rewound head, and a chain rewritten from the start by
+someone who can drop triggers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The hash chain: how one entry is written.
 
-`seq` counts without gaps and `prev_hash` names the entry before, both assigned under the lock of the head row, which is
-the last lock that any transaction takes. `entry_hash` = SHA-256 of the canonical text (RFC 8785), which is stored as it was hashed.
+`seq` counts without gaps and `prev_hash` names the entry before, both assigned under the lock of the head row,
+which is the last lock that any transaction takes. `entry_hash` = SHA-256 of the canonical text (RFC 8785), which
+is stored as it was hashed.
 
 The keys are named so that everything a column mirrors sorts before `what`: an entry's columns can be compared with its
 hashed text by one prefix comparison, without parsing (see audit/verify.py).

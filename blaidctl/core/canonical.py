@@ -1,8 +1,8 @@
 """Canonical JSON (RFC 8785) and the hashes over it.
 
 The values of blaidctl are strings, integers, booleans, null, lists and objects: money is a string, floats are
-refused. For those, `json` with sorted ASCII keys gives exactly the bytes of RFC 8785; a property test compares it with an
-independent implementation. Integers beyond 2**53 are refused because RFC 8785 numbers are doubles.
+refused. For those, `json` with sorted ASCII keys gives exactly the bytes of RFC 8785; a property test compares it
+with an independent implementation. Integers beyond 2**53 are refused because RFC 8785 numbers are doubles.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The edge of the command line: from a Typer function's parameters to an exit code.
 
-Here, and nowhere else: the context is made, `execute` is called, an answer goes to stdout, an error to stderr with its exit
-code. Only Typer and the standard library are imported at the top: `--help` must stay cheap.
+Here, and nowhere else: the context is made, `execute` is called, an answer goes to stdout, an error to stderr
+with its exit code. Only Typer and the standard library are imported at the top: `--help` must stay cheap.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +18,7 @@ from blaidctl.core import errors
 from blaidctl.core.vocabulary import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from blaidctl.core.context import Context
     from blaidctl.core.execute import Answer
@@ -62,15 +64,32 @@ def run(name: str, parameters: Mapping[str, Any]) -> int:
         from blaidctl.core import present
         from blaidctl.core.execute import execute
 
-        once = {"request_id": edge["request_id"], "dry_run": bool(edge["dry_run"])}
+        def once(request: Mapping[str, Any]) -> Answer:
+            with patience(ctx, operation) as patient:
+                return execute(
+                    patient, operation, request, request_id=edge["request_id"], dry_run=bool(edge["dry_run"])
+                )
+
         request = with_stdin(asked)
         try:
-            answer = execute(ctx, operation, request, **once)
+            answer = once(request)
         except errors.ConfirmCountMissing as missing:
-            answer = execute(ctx, operation, {**request, "confirm_count": _ask_count(missing)}, **once)
+            answer = once({**request, "confirm_count": _ask_count(missing)})
         return _deliver(present.render(answer, output), answer, output)
 
     return at_the_edge(act, output, trace_id=edge["trace_id"], on_behalf_of=edge["on_behalf_of"], operation=operation)
+
+
+@contextlib.contextmanager
+def patience(ctx: Context, operation: Operation) -> Iterator[Context]:
+    """Give long work a progress bar; everything else stays as it is, and as quick."""
+    if not operation.patient:
+        yield ctx
+        return
+    from blaidctl.core.progress import bars
+
+    with bars() as progress:
+        yield dataclasses.replace(ctx, progress=progress)
 
 
 def run_program(program: Callable[[Context], int], parameters: Mapping[str, Any], operation_name: str) -> int:
@@ -188,20 +207,22 @@ def _receipt_sentence(answer: Answer) -> str:
     return f"the change IS committed (audit seq {answer.receipt.seq}, entry hash {answer.receipt.entry_hash})"
 
 
-def write_out(text: str, *, done: str) -> None:
-    """Write data to stdout. A reader that went away (`| head`) is its own choice; a full disk is OUTPUT_LOST."""
+def write_out(text: str, *, done: str) -> bool:
+    """Write data to stdout; False when its reader is gone (`| head`: its own choice). A full disk is OUTPUT_LOST."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
         talk(f"note: the reader of standard output is gone; {done}")
+        return False
     except OSError as error:
         _silence_stdout()
         raise errors.OutputLost(
             f"the answer could not be written to standard output ({error.strerror}); {done}",
             next_steps=["Free space or mend the redirection; look the outcome up with `blaidctl audit tail`."],
         ) from error
+    return True
 
 
 def _silence_stdout() -> None:

@@ -63,14 +63,16 @@ class Act(Request):
 class Result(BaseModel):
     """The output of one operation.
 
-    `table_of` names the field whose items are the rows of a table; without it the result is one record. `columns` are the
-    fields shown to a person, in order; JSON always carries everything.
+    `table_of` names the field whose items are the rows of a table; without it the result is one record. `columns`
+    are the fields shown to a person, in order; JSON always carries everything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     table_of: ClassVar[str | None] = None
     columns: ClassVar[tuple[str, ...]] = ()
+    #: Fields shown below the rows of a table.
+    below: ClassVar[tuple[str, ...]] = ()
     #: Fields that are shown once and never stored for replay.
     secret: ClassVar[frozenset[str]] = frozenset()
 

@@ -1,9 +1,10 @@
 """One engine factory for both engines; the only file that spells COMMIT.
 
-SQLite: `isolation_level=None` and our own BEGIN (IMMEDIATE to write: a deferred transaction that reads and then writes
-loses updates or fails at once with BUSY_SNAPSHOT), WAL, synchronous FULL, foreign keys on. A connection never creates the
-file; only a migration may. PostgreSQL: READ COMMITTED to write (the audit head is locked row by row), REPEATABLE READ
-READ ONLY to read. Every wait has a limit. After any database error the connection is thrown away.
+SQLite: `isolation_level=None` and our own BEGIN (IMMEDIATE to write: a deferred transaction that reads and then
+writes loses updates or fails at once with BUSY_SNAPSHOT), WAL, synchronous FULL, foreign keys on. A connection
+never creates the file; only a migration may. PostgreSQL: READ COMMITTED to write (the audit head is locked row by
+row), REPEATABLE READ READ ONLY to read. Every wait has a limit. After any database error the connection is thrown
+away.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a driver's error means to an operator: one sentence, one error code, one exit code.
 
-SQLite by its result code, PostgreSQL by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-`facts["retry"]` marks what another attempt under the same request id may cure (deadlock, serialization, a concurrent use of
-the same request id); `facts["connection_lost"]` what leaves the outcome of a COMMIT open.
+SQLite by its result code, PostgreSQL by SQLSTATE
+(https://www.postgresql.org/docs/current/errcodes-appendix.html). `facts["retry"]` marks what another attempt
+under the same request id may cure (deadlock, serialization, a concurrent use of the same request id);
+`facts["connection_lost"]` what leaves the outcome of a COMMIT open.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Event rows: written in one statement however many there are, hashed into the act's audit entry.
 
-Every event table has `id`, `act_id`, `actor`, `created_at`, `trace_id` and its own columns. The digest of an act's rows is
-SHA-256 over the canonical text of each row (all its columns, ids included) in id order, a line each; it is taken from
-what the database gave back, and `audit verify` takes it again from what the database holds.
+Every event table has `id`, `act_id`, `actor`, `created_at`, `trace_id` and its own columns. The digest of an
+act's rows is SHA-256 over the canonical text of each row (all its columns, ids included) in id order, a line
+each; it is taken from what the database gave back, and `audit verify` takes it again from what the database
+holds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The one road of every operation, from either entrance.
 
-request model → one transaction: handler, event rows, audit entry, stored answer → COMMIT → receipt. Refused: rolled
-back, and the refusal gets an audit entry of its own. This module owns the request-id replay, dry-run, the bounded retry of
-deadlocks, the schema gate, and what happens when the connection is lost at COMMIT.
+request model → one transaction: handler, event rows, audit entry, stored answer → COMMIT → receipt. Refused:
+rolled back, and the refusal gets an audit entry of its own. This module owns the request-id replay, dry-run, the
+bounded retry of deadlocks, the schema gate, and what happens when the connection is lost at COMMIT.
 """
 
 from __future__ import annotations

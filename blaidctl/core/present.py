@@ -85,7 +85,7 @@ def shown(value: Any) -> str:
     """Return one value for a person's table: as `cell`, times to the second (JSON and CSV carry the microseconds)."""
     if isinstance(value, str) and _TIME.fullmatch(value):
         return f"{value[:10]} {value[11:19]}Z"
-    return cell(value)
+    return "none" if value == [] else cell(value)
 
 
 def _tables(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -96,7 +96,9 @@ def _tables(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence
         drawn = record(rows[0], columns)
     else:
         drawn = grid(rows, columns, width())
-    return _drawn(drawn, footer(answer))
+    known = [name for name in model.below if answer.result.get(name) is not None]
+    totals = [f"{name.replace('_', ' ')}: {shown(answer.result[name])}" for name in known]
+    return _drawn(drawn, [*totals, *footer(answer)])
 
 
 def _drawn(picture: Any, lines: Sequence[str]) -> str:

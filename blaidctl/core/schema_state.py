@@ -23,7 +23,8 @@ _SQLITE = (
 )
 # What a server of any version prints alike: catalogue columns and source texts.
 _POSTGRESQL = """
-    SELECT 'trigger', t.tgname, concat_ws('|', c.relname, t.tgenabled, t.tgtype, p.proname, p.prosrc, pg_get_triggerdef(t.oid))
+    SELECT 'trigger', t.tgname,
+           concat_ws('|', c.relname, t.tgenabled, t.tgtype, p.proname, p.prosrc, pg_get_triggerdef(t.oid))
       FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
      WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace
     UNION ALL
@@ -31,7 +32,8 @@ _POSTGRESQL = """
       FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND p.proname LIKE 'blaidctl%'
     UNION ALL
     SELECT 'table', c.relname, string_agg(
-           concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity), ',' ORDER BY a.attname)
+           concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity),
+           ',' ORDER BY a.attname)
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
      WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace GROUP BY c.relname
     UNION ALL

@@ -101,7 +101,8 @@ def bot_add(
 
     Example: blaidctl bot add momo-1 --user alice --strategy momentum --tag futures --exchange CME
 
-    Writes: the bot, one audit entry. Exit: 0 made, or there with the same values; 2 input; 3 unknown user; 4 other values.
+    Writes: the bot, one audit entry. Exit: 0 made, or there with the same values; 2 input; 3 unknown user; 4
+    other values.
 
     Again: safe.
     """

@@ -190,6 +190,7 @@ class FleetStatus(Result):
 
     table_of: ClassVar = "bots"
     columns: ClassVar = ("bot_id", "state", "killed_by", "reason_code", "instances_active", "stops_unconfirmed")
+    below: ClassVar = ("live", "killed", "instances_active", "stops_unconfirmed", "not_reported")
     bots: list[BotStatus]
     live: int
     killed: int

@@ -27,7 +27,9 @@ INSERT_BOT = Query(
 )
 _LIST_BOTS = f"""
     SELECT {_BOT} FROM bots
-     WHERE {IN_SCOPE} AND (CAST(:user AS TEXT) IS NULL OR user_id = :user) AND (CAST(:tag AS TEXT) IS NULL OR {{has_tag}})
+     WHERE {IN_SCOPE}
+       AND (CAST(:user AS TEXT) IS NULL OR user_id = :user)
+       AND (CAST(:tag AS TEXT) IS NULL OR {{has_tag}})
      ORDER BY id
 """
 HAS_TAG_SQLITE = "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag)"

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
 
-#: What guard and status cannot look at before accounts, providers and jobs are built (AUDIT_FINDINGS.md, F-004 and F-005).
+#: What guard and status cannot look at before accounts, providers and jobs are built (AUDIT_FINDINGS.md, F-004 and
+#: F-005).
 GUARD_DOES_NOT_CHECK = ["account link and limits (F-004)", "provider state (F-004)"]
 STATUS_DOES_NOT_REPORT = ["stale jobs (F-005)", "providers (F-005)"]
 

@@ -76,6 +76,7 @@ class Killed(Result):
 
     table_of: ClassVar = "bots"
     columns: ClassVar = ("bot_id", "effect", "killed_at", "instances_stopped", "kill_event_id")
+    below: ClassVar = ("count", "instances_stopped", "stops_unconfirmed")
     bots: list[KilledBot]
     count: int
     instances_stopped: int

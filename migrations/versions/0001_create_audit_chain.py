@@ -1,13 +1,13 @@
 """Create the audit chain and the stored answers.
 
-Why: every change of state appends one entry to a hash chain in the same transaction; a request id is done once. Both must be
-there before anything can be written.
+Why: every change of state appends one entry to a hash chain in the same transaction; a request id is done once.
+Both must be there before anything can be written.
 
-Diff: new tables audit_log (seq, prev_hash, entry_hash, act_id, action, actor, created_at, events, outcome, request_id,
-trace_id, canonical), audit_head (id, seq, entry_hash; one row), requests (act_id, actor, request_id, operation, fingerprint,
-answer, audit_seq, created_at). Triggers: audit_log and requests append-only, audit_log only ever grows at the head,
-audit_head only ever equals the last entry. PostgreSQL: functions blaidctl_append_only, blaidctl_audit_guard,
-blaidctl_head_guard, blaidctl_audit_append.
+Diff: new tables audit_log (seq, prev_hash, entry_hash, act_id, action, actor, created_at, events, outcome,
+request_id, trace_id, canonical), audit_head (id, seq, entry_hash; one row), requests (act_id, actor, request_id,
+operation, fingerprint, answer, audit_seq, created_at). Triggers: audit_log and requests append-only, audit_log
+only ever grows at the head, audit_head only ever equals the last entry. PostgreSQL: functions
+blaidctl_append_only, blaidctl_audit_guard, blaidctl_head_guard, blaidctl_audit_append.
 
 Rollback: drops the three tables and the functions, and with them every entry: the evidence is gone. Export it first
 (`blaidctl audit export`).
@@ -144,7 +144,8 @@ POSTGRESQL = [
             RAISE EXCEPTION 'audit_log: prev_hash must be the head' USING ERRCODE = 'restrict_violation';
         END IF;
         IF NEW.entry_hash <> sha256(convert_to(NEW.canonical, 'UTF8')) THEN
-            RAISE EXCEPTION 'audit_log: entry_hash must be the SHA-256 of canonical' USING ERRCODE = 'restrict_violation';
+            RAISE EXCEPTION 'audit_log: entry_hash must be the SHA-256 of canonical'
+                USING ERRCODE = 'restrict_violation';
         END IF;
         RETURN NEW;
     END $$

@@ -3,11 +3,11 @@
 Why: the kill engine needs a registry of bots and of the processes that run them, and the database itself must refuse a
 running instance on a killed bot, whoever writes.
 
-Diff: new tables users (id, name, created_at), bots (id, user_id, name, strategy, tags, exchanges, killed_at, created_at),
-bot_instances (id, bot_id, account_id, status, stop_reason, host, boot_id, pid, pid_started, attempt, exit_status,
-started_at, heartbeat_at, stopped_at, stop_confirmed_at). Triggers: no STARTING or RUNNING instance on a killed bot (from either
-side), an ended instance never comes back, bots are never deleted or renamed. PostgreSQL: functions
-blaidctl_instance_guard, blaidctl_bot_guard, blaidctl_killed_guard.
+Diff: new tables users (id, name, created_at), bots (id, user_id, name, strategy, tags, exchanges, killed_at,
+created_at), bot_instances (id, bot_id, account_id, status, stop_reason, host, boot_id, pid, pid_started, attempt,
+exit_status, started_at, heartbeat_at, stopped_at, stop_confirmed_at). Triggers: no STARTING or RUNNING instance
+on a killed bot (from either side), an ended instance never comes back, bots are never deleted or renamed.
+PostgreSQL: functions blaidctl_instance_guard, blaidctl_bot_guard, blaidctl_killed_guard.
 
 Rollback: drops the three tables and the functions; the registry is lost, the audit log keeps what was done.
 
@@ -82,14 +82,17 @@ _ON_KILLED = """
        AND EXISTS (SELECT 1 FROM bots WHERE id = NEW.bot_id AND killed_at IS NOT NULL)
 """
 _STILL_RUNS = """
-    SELECT RAISE(ABORT, 'a bot cannot be killed while an instance of it is STARTING or RUNNING: stop the instances first')
+    SELECT RAISE(ABORT, 'a bot with a STARTING or RUNNING instance cannot be killed: stop the instance first')
      WHERE NEW.killed_at IS NOT NULL
        AND EXISTS (SELECT 1 FROM bot_instances WHERE bot_id = NEW.id AND status IN ('STARTING', 'RUNNING'))
 """
 
 SQLITE = [
     f"CREATE TRIGGER bot_instances_guard_insert BEFORE INSERT ON bot_instances BEGIN {_ON_KILLED}; END",
-    f"CREATE TRIGGER bot_instances_guard_update BEFORE UPDATE OF status, bot_id ON bot_instances BEGIN {_ON_KILLED}; END",
+    f"""
+    CREATE TRIGGER bot_instances_guard_update BEFORE UPDATE OF status, bot_id ON bot_instances
+    BEGIN {_ON_KILLED}; END
+    """,
     """
     CREATE TRIGGER bot_instances_no_return BEFORE UPDATE OF status ON bot_instances
     WHEN OLD.status IN ('STOPPED', 'FAILED') AND NEW.status IN ('STARTING', 'RUNNING')
@@ -117,7 +120,8 @@ SQLITE = [
 ]
 
 POSTGRESQL = [
-    # FOR SHARE conflicts with the kill's row lock: an instance that starts while its bot is being killed waits, and then sees it.
+    # FOR SHARE conflicts with the kill's row lock: an instance that starts while its bot is being killed waits, and
+    # then sees it.
     """
     CREATE FUNCTION blaidctl_instance_guard() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE dead timestamptz;
@@ -127,7 +131,8 @@ POSTGRESQL = [
         END IF;
         SELECT killed_at INTO dead FROM bots WHERE id = NEW.bot_id FOR SHARE;
         IF dead IS NOT NULL THEN
-            RAISE EXCEPTION 'a STARTING or RUNNING instance on a killed bot is refused' USING ERRCODE = 'restrict_violation';
+            RAISE EXCEPTION 'a STARTING or RUNNING instance on a killed bot is refused'
+                USING ERRCODE = 'restrict_violation';
         END IF;
         RETURN NEW;
     END $$
@@ -144,7 +149,7 @@ POSTGRESQL = [
         IF EXISTS (SELECT 1 FROM changed c JOIN bot_instances i ON i.bot_id = c.id
                     WHERE c.killed_at IS NOT NULL AND i.status IN ('STARTING', 'RUNNING')) THEN
             RAISE EXCEPTION
-                'a bot cannot be killed while an instance of it is STARTING or RUNNING: stop the instances first'
+                'a bot with a STARTING or RUNNING instance cannot be killed: stop the instance first'
                 USING ERRCODE = 'restrict_violation';
         END IF;
         RETURN NULL;

@@ -2,8 +2,8 @@
 
 Why: every kill and resurrect is a row that cannot be changed, beside the state that it set.
 
-Diff: new table kill_events (id, act_id, bot_id, action, effect, actor, reason_code, reason, created_at, metadata, trace_id,
-ends_kill_event_id, instances_stopped). Triggers: append-only.
+Diff: new table kill_events (id, act_id, bot_id, action, effect, actor, reason_code, reason, created_at, metadata,
+trace_id, ends_kill_event_id, instances_stopped). Triggers: append-only.
 
 Rollback: drops the table; the history of kills is lost, the audit log keeps the entries with the digests of the rows.
 
