@@ -174,6 +174,13 @@ class ProcessFailed(Findings):
     next_steps = ("Read the process's own log; its exit status is on the instance row.",)
 
 
+class PlayFailed(Findings):
+    """The quickstart saw something that must not be."""
+
+    error_code = "PLAY_FAILED"
+    next_steps = ("Report it with the sandbox folder: this is a defect of blaidctl or of this machine.",)
+
+
 # --- 2: invalid -------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,161 @@
+"""The quickstart: the main job, played with the installed program as an operator would type it.
+
+Every step is a real command in a process of its own, shown as typed and as it answers. The play looks at the operating system, not
+only at the answers: a process that was killed must be gone, and its orders must have stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blaidctl.core import errors
+from blaidctl.core.clock import monotonic_s, pause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blaidctl.core.context import Context
+
+KILLED, SPARED = "momo-1", "carry-2"
+START_LIMIT_S = 30
+#: Long enough for a bot that sends five orders a second to have sent more.
+WATCH_S = 1.0
+
+
+def play(ctx: Context) -> int:
+    """Play every step; PlayFailed (exit 1) when one is not as it must be."""
+    sandbox = Path(tempfile.mkdtemp(prefix="blaidctl-quickstart-"))
+    stage = _Stage(sandbox, ctx.trace_id)
+    stage.say(f"A sandbox of its own: {sandbox} (your configured database is not touched)")
+    stage.type("db", "upgrade", "--yes")
+    stage.type("user", "add", "alice", "--name", "Alice Ng")
+    stage.type("bot", "add", KILLED, "--user", "alice", "--strategy", "momentum", "--tag", "futures")
+    stage.type("bot", "add", SPARED, "--user", "alice", "--strategy", "carry", "--tag", "fx")
+    with stage.supervised(KILLED), stage.supervised(SPARED):
+        stage.say("Two real processes run under supervision; each writes five demo orders a second.")
+        pids = {bot: stage.running_pid(bot) for bot in (KILLED, SPARED)}
+        stage.wait_for_orders()
+        stage.type("status")
+        stage.type(
+            "kill", KILLED, "--reason-code", "RUNAWAY_ORDERS", "--reason", "five orders a second", "--wait", "10"
+        )
+        _see_the_kill(stage, pids)
+        stage.type("guard", KILLED, expect=1)
+        stage.type("resurrect", KILLED, "--reason-code", "FALSE_ALARM", "--reason", "five a second is its normal rate")
+        stage.type("kill-events", KILLED)
+        stage.type("guard", KILLED)
+    stage.type("bot", "show", KILLED)
+    stage.type("audit", "verify")
+    stage.say("Seen: the process died, the database says so, and the chain of every act verifies.")
+    stage.say(f"Go on in this sandbox:  export BLAIDCTL_DATABASE_URL={stage.url}")
+    return 0
+
+
+def _see_the_kill(stage: _Stage, pids: dict[str, int]) -> None:
+    killed, spared = stage.orders(KILLED), stage.orders(SPARED)
+    pause(WATCH_S)
+    for bot, before in ((KILLED, killed), (SPARED, spared)):
+        alive, now = _alive(pids[bot]), stage.orders(bot)
+        stage.say(
+            f"{bot}: process {pids[bot]} is {'alive' if alive else 'gone'}; orders {before}, {WATCH_S:.0f} s later {now}"
+        )
+    if _alive(pids[KILLED]) or stage.orders(KILLED) != killed:
+        raise errors.PlayFailed(f"{KILLED} still runs after its kill (process {pids[KILLED]})")
+    if not _alive(pids[SPARED]) or stage.orders(SPARED) == spared:
+        raise errors.PlayFailed(f"{SPARED} stopped although nobody killed it")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class _Stage:
+    """The sandbox: its environment, its files, its processes."""
+
+    def __init__(self, sandbox: Path, trace_id: str) -> None:
+        self.sandbox = sandbox
+        self.url = f"sqlite:///{sandbox / 'blaidctl.db'}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("BLAIDCTL_")},
+            "BLAIDCTL_DATABASE_URL": self.url,
+            "BLAIDCTL_GRACE_S": "1",
+            "TRACEPARENT": f"00-{trace_id}-{trace_id[:16]}-01",
+        }
+
+    def say(self, sentence: str) -> None:
+        sys.stdout.write(f"\n# {sentence}\n")
+        sys.stdout.flush()
+
+    def type(self, *words: str, expect: int = 0) -> None:
+        """Run a command in front of the audience."""
+        sys.stdout.write(f"\n$ blaidctl {shlex.join(words)}\n")
+        sys.stdout.flush()
+        code = subprocess.run([*_PROGRAM, *words, "--output", "table"], env=self.environment, check=False).returncode  # noqa: S603
+        if code != expect:
+            raise errors.PlayFailed(f"`blaidctl {shlex.join(words)}` answered {code}, expected {expect}")
+
+    def ask(self, *words: str) -> Any:
+        """Run a command behind the stage and return its JSON result."""
+        ran = subprocess.run(  # noqa: S603 - our own program
+            [*_PROGRAM, *words, "--output", "json"], env=self.environment, check=False, capture_output=True, text=True
+        )
+        if ran.returncode:
+            raise errors.PlayFailed(f"`blaidctl {shlex.join(words)}` answered {ran.returncode}: {ran.stderr.strip()}")
+        return json.loads(ran.stdout)["result"]
+
+    @contextlib.contextmanager
+    def supervised(self, bot: str) -> Iterator[None]:
+        """Run a demo bot under `bot run` until the block ends."""
+        command = [sys.executable, "-m", "blaidctl.quickstart.demo_bot", str(self._orders_file(bot))]
+        sys.stdout.write(f"\n$ blaidctl bot run {bot} -- python -m blaidctl.quickstart.demo_bot … &\n")
+        log = (self.sandbox / f"{bot}.log").open("wb")
+        supervisor = subprocess.Popen(  # noqa: S603 - our own program
+            [*_PROGRAM, "bot", "run", bot, "--", *command], env=self.environment, stdout=log, stderr=log
+        )
+        try:
+            yield
+        finally:
+            supervisor.terminate()
+            supervisor.wait()
+            log.close()
+
+    def running_pid(self, bot: str) -> int:
+        """Wait until the bot's instance is RUNNING; return the process id of the bot itself."""
+        deadline = monotonic_s() + START_LIMIT_S
+        while monotonic_s() < deadline:
+            for instance in self.ask("bot", "show", bot)["instances"]:
+                if instance["status"] == "RUNNING":
+                    return int(instance["pid"])
+            pause(0.1)
+        raise errors.PlayFailed(f"{bot} did not start within {START_LIMIT_S} s: see {self.sandbox / f'{bot}.log'}")
+
+    def wait_for_orders(self) -> None:
+        """Wait until both bots have sent an order."""
+        deadline = monotonic_s() + START_LIMIT_S
+        while not (self.orders(KILLED) and self.orders(SPARED)):
+            if monotonic_s() > deadline:
+                raise errors.PlayFailed(f"no orders within {START_LIMIT_S} s: see {self.sandbox}")
+            pause(0.1)
+
+    def orders(self, bot: str) -> int:
+        """Count the orders that a bot has sent."""
+        file = self._orders_file(bot)
+        return len(file.read_text(encoding="utf-8").splitlines()) if file.exists() else 0
+
+    def _orders_file(self, bot: str) -> Path:
+        return self.sandbox / f"{bot}.orders"
+
+
+_PROGRAM = (sys.executable, "-m", "blaidctl")
