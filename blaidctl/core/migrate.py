@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Any constant does; it keeps two operators from migrating one PostgreSQL database at once.
 _ADVISORY_LOCK = 8_420_001
+#: What every revision says in its docstring, in this order, and the name of each part; a test refuses one that does not.
+SECTIONS = {"Why": "why", "Diff": "diff", "Rollback": "rollback", "Data safety": "data_safety"}
 
 
 def directory() -> Path:
@@ -63,6 +66,15 @@ def pending(at: str | None) -> list[Script]:
     return known[revisions.REVISIONS.index(at) + 1 :]
 
 
+def described(script: Script) -> dict[str, str]:
+    """Return a revision's docstring by part: revision, title, and one part a section; a missing section is empty."""
+    parts = re.split(rf"^({'|'.join(SECTIONS)}):", script.longdoc or "", flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], (" ".join(part.split()) for part in parts[2::2]), strict=True))
+    return {"revision": script.revision, "title": script.doc} | {
+        name: found.get(section, "") for section, name in SECTIONS.items()
+    }
+
+
 def statements_of(revision: str, kind: str) -> list[str]:
     """Return the SQL that a revision runs on an engine, without running it."""
     script = ScriptDirectory.from_config(config()).get_revision(revision)
@@ -74,7 +86,8 @@ def statements_of(revision: str, kind: str) -> list[str]:
 
 def upgrade(url: str, *, to: str = "head") -> None:
     """Bring the database at a URL to a revision."""
-    upgrade_database(Database(Settings(database_url=SecretStr(url)), may_create=True), to=to)
+    with contextlib.closing(Database(Settings(database_url=SecretStr(url)), may_create=True)) as database:
+        upgrade_database(database, to=to)
 
 
 def upgrade_database(database: Database, *, to: str = "head") -> None:
