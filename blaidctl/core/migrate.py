@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Any constant does; it keeps two operators from migrating one PostgreSQL database at once.
 _ADVISORY_LOCK = 8_420_001
-#: What every revision says in its docstring, in this order, and the name of each part; a test refuses one that does not.
+#: What every revision says in its docstring, in this order, and the name of each part; a test refuses one without.
 SECTIONS = {"Why": "why", "Diff": "diff", "Rollback": "rollback", "Data safety": "data_safety"}
 
 

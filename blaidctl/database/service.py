@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,28 +12,13 @@ from blaidctl.core.command import report, talk, write_out
 from blaidctl.core.db import Database
 
 if TYPE_CHECKING:
-    from alembic.script import Script
-
     from blaidctl.core.context import Context
     from blaidctl.core.vocabulary import Output
-
-#: What every revision says in its docstring, in this order; a test refuses one that does not.
-SECTIONS = ("Why", "Diff", "Rollback", "Data safety")
-
-
-def described(script: Script) -> dict[str, str]:
-    """Return a revision's docstring by section: title, why, diff, rollback, data safety."""
-    text = script.longdoc or ""
-    parts = re.split(rf"^({'|'.join(SECTIONS)}):", text, flags=re.MULTILINE)
-    found = dict(zip(parts[1::2], (" ".join(part.split()) for part in parts[2::2]), strict=True))
-    return {"revision": script.revision, "title": script.doc} | {
-        name.lower().replace(" ", "_"): found.get(name, "") for name in SECTIONS
-    }
 
 
 def plan(ctx: Context, output: Output | None, *, with_sql: bool) -> int:
     """Print what an upgrade would do."""
-    rows = [described(script) for script in migrate.pending(_revision(ctx, may_be_missing=True))]
+    rows = [migrate.described(script) for script in migrate.pending(_revision(ctx, may_be_missing=True))]
     if with_sql:
         for row in rows:
             row["sql"] = ";\n".join(migrate.statements_of(row["revision"], ctx.database.kind)) + ";"
@@ -42,13 +26,13 @@ def plan(ctx: Context, output: Output | None, *, with_sql: bool) -> int:
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    return list(rows[0]) if rows else ["revision", "title", *(s.lower().replace(" ", "_") for s in SECTIONS)]
+    return list(rows[0]) if rows else ["revision", "title", *migrate.SECTIONS.values()]
 
 
 def upgrade(ctx: Context, output: Output | None, *, confirmed: bool) -> int:
     """Show the plan, ask, migrate, check, and append the act to the chain that now exists."""
     before = _revision(ctx, may_be_missing=True)
-    rows = [described(script) for script in migrate.pending(before)]
+    rows = [migrate.described(script) for script in migrate.pending(before)]
     if rows and not confirmed:
         _ask(ctx, rows)
     if rows:
