@@ -142,12 +142,11 @@ def _usage(error: typer.TyperException, argv: list[str]) -> int:
 def _fail(error: errors.BlaidError, argv: list[str]) -> int:
     """Report an error of the command line itself, in the format that its words ask for."""
     from blaidctl.core.context import new_trace_id
-    from blaidctl.core.operation import the_map
     from blaidctl.core.vocabulary import Output
 
     asked = [item for item in argv if item.partition("=")[2] in tuple(Output) or item in tuple(Output)]
     output = Output(asked[-1].rpartition("=")[2]) if asked else command.chosen_output(None)
-    return command.report(error, new_trace_id(), output, the_map().get(argv[0]) if argv else None)
+    return command.report(error, new_trace_id(), output, "NOT KILLED" if argv[:1] == ["kill"] else "")
 
 
 def entrypoint() -> None:

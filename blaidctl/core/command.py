@@ -20,6 +20,7 @@ from blaidctl.core.vocabulary import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from blaidctl.core.audit import Receipt
     from blaidctl.core.context import Context
     from blaidctl.core.execute import Answer
     from blaidctl.core.operation import Operation
@@ -122,11 +123,13 @@ def at_the_edge(
         trace = ctx.trace_id
         return act(ctx)
     except errors.BlaidError as error:
-        return report(error, trace, output, operation)
+        return report(error, trace, output, _last_line(operation, ctx, error))
     except KeyboardInterrupt:
-        return report(errors.Interrupted(), trace, output, operation)
-    except Exception as error:  # noqa: BLE001 - the last wall: a bug becomes an error object, never a traceback
-        return report(_bug(error), trace, output, operation)
+        stopped = errors.OutputLost(_committed(ctx)) if _committed(ctx) else errors.Interrupted()
+        return report(stopped, trace, output, _last_line(operation, ctx, stopped))
+    except Exception as bug:  # noqa: BLE001 - the last wall: a bug becomes an error object, never a traceback
+        internal = _bug(bug, _committed(ctx))
+        return report(internal, trace, output, _last_line(operation, ctx, internal))
     finally:
         if ctx is not None:
             ctx.database.close()
@@ -202,9 +205,27 @@ def _deliver(text: str, answer: Answer, output: Output) -> int:
 
 
 def _receipt_sentence(answer: Answer) -> str:
-    if answer.receipt is None:
-        return "nothing was written"
-    return f"the change IS committed (audit seq {answer.receipt.seq}, entry hash {answer.receipt.entry_hash})"
+    return f"the change IS committed ({_receipt(answer.receipt)})" if answer.receipt else "nothing was written"
+
+
+def _receipt(receipt: Receipt) -> str:
+    return f"audit seq {receipt.seq}, entry hash {receipt.entry_hash}"
+
+
+def _committed(ctx: Context | None) -> str:
+    """Say what was committed under a context, or nothing: a failure after COMMIT may not claim that nothing was."""
+    if ctx is None or not ctx.receipts:
+        return ""
+    return f"interrupted after COMMIT: the change IS written ({_receipt(ctx.receipts[-1])})"
+
+
+def _last_line(operation: Operation | None, ctx: Context | None, error: errors.BlaidError) -> str:
+    """Return what the last line on stderr says when a kill did not answer: was anybody stopped?"""
+    if operation is None or operation.name != "kill":
+        return ""
+    if ctx is not None and ctx.receipts:
+        return "KILLED, BUT THE ANSWER WAS LOST"
+    return "KILL OUTCOME UNKNOWN" if isinstance(error, errors.OutcomeUnknown) else "NOT KILLED"
 
 
 def write_out(text: str, *, done: str) -> bool:
@@ -247,21 +268,20 @@ def talk(line: str) -> None:
         return
 
 
-def report(error: errors.BlaidError, trace_id: str, output: Output, operation: Operation | None = None) -> int:
+def report(error: errors.BlaidError, trace_id: str, output: Output, last_line: str = "") -> int:
     """Print an error where errors go and return its exit code."""
     from blaidctl.core.text import error_lines
 
     for line in error_lines(error.body(trace_id), as_json=output is not Output.TABLE):
         talk(line)
-    if operation is not None and operation.name == "kill" and error.exit_code != errors.Findings.exit_code:
-        unknown = isinstance(error, errors.OutcomeUnknown | errors.OutputLost)
-        talk("KILL OUTCOME UNKNOWN" if unknown else "NOT KILLED")
+    if last_line:
+        talk(last_line)
     return error.exit_code
 
 
-def _bug(error: Exception) -> errors.Internal:
+def _bug(error: Exception, committed: str) -> errors.Internal:
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     where = f"{os.path.basename(last.tb_frame.f_code.co_filename)}:{last.tb_lineno}" if last else "?"  # noqa: PTH119
-    return errors.Internal(f"a bug in blaidctl: {type(error).__name__} at {where}")
+    return errors.Internal(f"a bug in blaidctl: {type(error).__name__} at {where}" + (committed and f"; {committed}"))

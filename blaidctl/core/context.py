@@ -12,7 +12,7 @@ import pwd
 import re
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blaidctl.core import clock
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from blaidctl.core.audit import Receipt
     from blaidctl.core.db import Database
     from blaidctl.core.settings import Settings
 
@@ -56,6 +57,8 @@ class Context:
     #: The only user whose bots this caller may see; None means the whole fleet (the risk desk's own terminal).
     user_scope: str | None = None
     now: Callable[[], datetime] = clock.utc_now
+    #: Receipts of the acts that were committed under this context: what no later failure may deny.
+    receipts: list[Receipt] = field(default_factory=list)
     #: (what is being done, how much there is) → a function to call with how far it has come.
     progress: Callable[[str, int], Callable[[int], None]] = silent
 

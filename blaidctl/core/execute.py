@@ -210,16 +210,14 @@ class _Attempt:
                 return self._once()
             except errors.OutcomeUnknown:
                 lost_commit = True
-            except errors.Unavailable as error:
-                if lost_commit:
-                    raise self._unknown() from error
-                raise
             except errors.BlaidError as error:
+                if lost_commit and isinstance(error, errors.Unavailable | errors.Unsettled):
+                    raise self._unknown() from error
                 if not error.facts.get("retry") or attempt == ATTEMPTS:
                     self._record_refusal(error)
                     raise
             clock.pause(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - spreads the retries, no secret
-        raise self._unknown() if lost_commit else errors.Busy
+        raise self._unknown()
 
     def _once(self) -> Answer:
         settings = self.ctx.settings
@@ -243,6 +241,8 @@ class _Attempt:
                 audit_seq=receipt.seq,
                 now=tx.now,
             )
+        if not self.dry_run:
+            self.ctx.receipts.append(receipt)
         return self._answer(result.body(), None if self.dry_run else receipt)
 
     def _entry(self, tx: Tx, outcome: str, **more: Any) -> audit.Entry:

@@ -145,3 +145,9 @@ def unconfirmed_finding(stops: list[UnconfirmedStop]) -> Finding:
         + (" …" if len(named) > 5 else ""),  # noqa: PLR2004 - a sentence, the rest is in the list
         missing_requirements=named,
     )
+
+
+def unasked_finding(why: str) -> Finding:
+    """Return the finding when the wait for proof was cut off."""
+    message = f"the kill is committed, but waiting for proof was cut off ({why}): no process is proven dead"
+    return Finding(error_code="STOP_UNCONFIRMED", message=message)

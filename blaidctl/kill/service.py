@@ -123,17 +123,21 @@ def confirm_stops(ctx: Context, request: contract.Kill, answer: Answer) -> Answe
         return answer
     ids = [bot["bot_id"] for bot in answer.result["bots"]]
     deadline = clock.monotonic_s() + request.wait
-    while True:
-        with ctx.database.reading() as connection:
-            open_stops = [
-                contract.UnconfirmedStop(**row) for row in rows_of(queries.UNCONFIRMED.on(connection, ids=ids))
-            ]
-        if not open_stops or clock.monotonic_s() >= deadline:
-            break
-        clock.pause(LOOK_EVERY_S)
-    result = {**answer.result, "stops_unconfirmed": [stop.body() for stop in open_stops]}
-    finding = contract.unconfirmed_finding(open_stops).model_dump() if open_stops else None
+    try:
+        while (found := _unconfirmed(ctx, ids)) and clock.monotonic_s() < deadline:
+            clock.pause(LOOK_EVERY_S)
+    except (KeyboardInterrupt, errors.BlaidError) as cut:
+        # The kill is committed: whatever ends the wait, the answer is "not proven", never "not done".
+        why = cut.error_code if isinstance(cut, errors.BlaidError) else "interrupted"
+        return dataclasses.replace(answer, finding=contract.unasked_finding(why).model_dump())
+    result = {**answer.result, "stops_unconfirmed": [stop.body() for stop in found]}
+    finding = contract.unconfirmed_finding(found).model_dump() if found else None
     return dataclasses.replace(answer, result=result, finding=finding)
+
+
+def _unconfirmed(ctx: Context, ids: list[str]) -> list[contract.UnconfirmedStop]:
+    with ctx.database.reading() as connection:
+        return [contract.UnconfirmedStop(**row) for row in rows_of(queries.UNCONFIRMED.on(connection, ids=ids))]
 
 
 def resurrect(tx: Tx, request: contract.Resurrect) -> contract.Resurrected:

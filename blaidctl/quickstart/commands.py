@@ -13,8 +13,9 @@ def quickstart(trace_id: TraceId = None) -> int:
 
     Example: blaidctl quickstart
 
-    Writes: a new sandbox folder with a SQLite database; never the configured database. Exit: 0 all was seen; 1 something was
-    not as it must be. Again: safe; each run has a sandbox of its own.
+    Writes: a new sandbox folder with a SQLite database; never the configured database.
+
+    Exit: 0 all was seen; 1 something was not as it must be. Again: safe; each run has a sandbox of its own.
     """
 
     def act(ctx: "Context") -> int:

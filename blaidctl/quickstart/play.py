@@ -1,7 +1,7 @@
 """The quickstart: the main job, played with the installed program as an operator would type it.
 
-Every step is a real command in a process of its own, shown as typed and as it answers. The play looks at the operating system, not
-only at the answers: a process that was killed must be gone, and its orders must have stopped.
+Every step is a real command in a process of its own, shown as typed and as it answers. The play looks at the operating
+system, not only at the answers: a process that was killed must be gone, and its orders must have stopped.
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ def _see_the_kill(stage: _Stage, pids: dict[str, int]) -> None:
     pause(WATCH_S)
     for bot, before in ((KILLED, killed), (SPARED, spared)):
         alive, now = _alive(pids[bot]), stage.orders(bot)
-        stage.say(
-            f"{bot}: process {pids[bot]} is {'alive' if alive else 'gone'}; orders {before}, {WATCH_S:.0f} s later {now}"
-        )
+        state = "alive" if alive else "gone"
+        stage.say(f"{bot}: process {pids[bot]} is {state}; orders {before}, {WATCH_S:.0f} s later {now}")
     if _alive(pids[KILLED]) or stage.orders(KILLED) != killed:
         raise errors.PlayFailed(f"{KILLED} still runs after its kill (process {pids[KILLED]})")
     if not _alive(pids[SPARED]) or stage.orders(SPARED) == spared:
