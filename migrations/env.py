@@ -9,6 +9,7 @@ context.configure(
     target_metadata=context.config.attributes.get("target_metadata"),
     transactional_ddl=True,
     transaction_per_migration=True,
+    on_version_apply=context.config.attributes.get("on_version_apply"),
 )
 with context.begin_transaction():
     context.run_migrations()

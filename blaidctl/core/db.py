@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 from blaidctl.core import queue
 from blaidctl.core.clock import monotonic_s
 from blaidctl.core.db_errors import translate
-from blaidctl.core.errors import DatabaseMissing, DriverMissing, OutcomeUnknown, SettingsInvalid
+from blaidctl.core.errors import DatabaseDown, DatabaseMissing, DriverMissing, OutcomeUnknown, SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,13 @@ class Database:
     def path(self) -> Path:
         """The SQLite file."""
         return Path(self.url.database or "").absolute()
+
+    def make_folder(self) -> None:
+        """Make the folder of the SQLite file; DatabaseDown when that cannot be done."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseDown(f"the folder {self.path.parent} cannot be made ({error.strerror})") from error
 
     def shown(self) -> str:
         """Return the URL for people: no password, wherever in the URL it stood."""
@@ -151,7 +158,7 @@ class Database:
 
     def _open_sqlite(self) -> sqlite3.Connection:
         if self._may_create:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.make_folder()
         elif not self.path.exists():
             raise DatabaseMissing(f"there is no database at {self.path}")
         mode = "rwc" if self._may_create else "rw"

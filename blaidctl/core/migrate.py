@@ -15,20 +15,27 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 import blaidctl
-from blaidctl.core import ddl, errors, revisions
+from blaidctl.core import ddl, errors, queue, revisions
 from blaidctl.core.db import Database, translated
 from blaidctl.core.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from alembic.runtime.migration import MigrationInfo
     from alembic.script import Script
     from sqlalchemy.engine import Connection
+
+    Applied = Callable[[Connection, str], None]
 
 #: Any constant does; it keeps two operators from migrating one PostgreSQL database at once.
 _ADVISORY_LOCK = 8_420_001
 #: What every revision says in its docstring, in this order, and the name of each part; a test refuses one without.
 SECTIONS = {"Why": "why", "Diff": "diff", "Rollback": "rollback", "Data safety": "data_safety"}
+
+
+def _unnoticed(_connection: Connection, _revision: str) -> None:
+    """Take no notice of a revision that was applied."""
 
 
 def directory() -> Path:
@@ -90,10 +97,20 @@ def upgrade(url: str, *, to: str = "head") -> None:
         upgrade_database(database, to=to)
 
 
-def upgrade_database(database: Database, *, to: str = "head") -> None:
-    """Run the pending migrations, each in its own transaction; a failing one leaves nothing of itself behind."""
+def upgrade_database(database: Database, *, to: str = "head", applied: Applied = _unnoticed) -> None:
+    """Run the pending migrations, each in its own transaction; a failing one leaves nothing of itself behind.
+
+    `applied(connection, revision)` is called inside the transaction of each: what it writes stands or falls with it.
+    """
+
+    def on_version_apply(*, ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
+        assert ctx.connection is not None  # noqa: S101 - Alembic has none only when it prints SQL
+        applied(ctx.connection, str(step.up_revision_id))
+
     with _migrating(database) as connection:
-        command.upgrade(config(connection), to)
+        made = config(connection)
+        made.attributes["on_version_apply"] = on_version_apply
+        command.upgrade(made, to)
 
 
 def downgrade_database(database: Database, *, to: str) -> None:
@@ -103,16 +120,32 @@ def downgrade_database(database: Database, *, to: str) -> None:
 
 
 @contextlib.contextmanager
-def _migrating(database: Database) -> Iterator[Any]:
-    with translated(database), database.engine.connect() as plain:
+def _migrating(database: Database) -> Iterator[Connection]:
+    """Let one operator at a time migrate: the others wait (as long as a statement may), and then find it done."""
+    limit_s = database.settings.statement_timeout_s
+    with contextlib.ExitStack() as stack:
+        if database.kind == "sqlite":
+            database.make_folder()
+            stack.enter_context(queue.turn(database.path, limit_s))
+        stack.enter_context(translated(database))
+        plain = stack.enter_context(database.engine.connect())
         connection = plain.execution_options(blaidctl_purpose="write")
         if database.kind == "postgresql":
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
-            connection.commit()
+            stack.enter_context(_advisory_lock(connection, limit_s))
         try:
             yield connection
         finally:
             connection.rollback()
-            if database.kind == "postgresql":
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
-                connection.commit()
+
+
+@contextlib.contextmanager
+def _advisory_lock(connection: Connection, limit_s: int) -> Iterator[None]:
+    connection.exec_driver_sql(f"SET lock_timeout = {limit_s * 1000}")
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
+        connection.commit()

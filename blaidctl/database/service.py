@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import sys
@@ -12,6 +13,8 @@ from blaidctl.core.command import report, talk, write_out
 from blaidctl.core.db import Database
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from blaidctl.core.context import Context
     from blaidctl.core.vocabulary import Output
 
@@ -30,24 +33,32 @@ def _columns(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def upgrade(ctx: Context, output: Output | None, *, confirmed: bool) -> int:
-    """Show the plan, ask, migrate, check, and append the act to the chain that now exists."""
-    before = _revision(ctx, may_be_missing=True)
-    rows = [migrate.described(script) for script in migrate.pending(before)]
-    if rows and not confirmed:
-        _ask(ctx, rows)
-    if rows:
-        database = Database(ctx.settings, may_create=True)
-        try:
-            migrate.upgrade_database(database)
-        finally:
-            database.close()
-        _append(ctx, before)
+    """Show the plan, ask, migrate, check. Each revision is one act: its entry stands or falls with it."""
+    plan_rows = [migrate.described(script) for script in migrate.pending(_revision(ctx, may_be_missing=True))]
+    if plan_rows and not confirmed:
+        _ask(ctx, plan_rows)
+    titles = {row["revision"]: row["title"] for row in plan_rows}
+    done: list[dict[str, Any]] = []
+
+    def applied(connection: Connection, revision: str) -> None:
+        receipt = audit.append(connection, _entry(ctx, revision))
+        done.append(
+            {
+                "revision": revision,
+                "title": titles[revision],
+                "audit_seq": receipt.seq,
+                "entry_hash": receipt.entry_hash,
+            }
+        )
+
+    if plan_rows:
+        with contextlib.closing(Database(ctx.settings, may_create=True)) as database:
+            migrate.upgrade_database(database, applied=applied)
     with ctx.database.reading() as connection:
         left = schema_state.defects(connection)
     if left:
         raise errors.SchemaFindings(f"the schema differs from this version's in {len(left)} place(s)", missing=left)
-    done = [{"revision": row["revision"], "title": row["title"], "done": "applied"} for row in rows]
-    return _print(ctx, output, "db upgrade", done, ["revision", "title", "done"])
+    return _print(ctx, output, "db upgrade", done, ["revision", "title", "audit_seq", "entry_hash"])
 
 
 def _ask(ctx: Context, rows: list[dict[str, Any]]) -> None:
@@ -68,9 +79,10 @@ def _ask(ctx: Context, rows: list[dict[str, Any]]) -> None:
         raise errors.InvalidRequest("not confirmed; nothing was written", missing=["yes"])
 
 
-def _append(ctx: Context, before: str | None) -> None:
+def _entry(ctx: Context, revision: str) -> audit.Entry:
     request_id = secrets.token_hex(16)
-    entry = audit.Entry(
+    before = revisions.REVISIONS.index(revision) - 1
+    return audit.Entry(
         act_id=hashlib.sha256(f"{ctx.actor}\n{request_id}".encode()).hexdigest()[:32],
         action="db upgrade",
         actor=ctx.actor,
@@ -80,14 +92,12 @@ def _append(ctx: Context, before: str | None) -> None:
         trace_id=ctx.trace_id,
         what={
             **audit.circumstances(ctx),
-            "after": {"revision": revisions.HEAD},
-            "before": {"revision": before},
+            "after": {"revision": revision},
+            "before": {"revision": revisions.REVISIONS[before] if before >= 0 else None},
             "reason": None,
-            "target": {"schema": revisions.HEAD},
+            "target": {"schema": revision},
         },
     )
-    with ctx.database.writing() as connection:
-        audit.append(connection, entry)
 
 
 def check(ctx: Context, output: Output | None) -> int:
