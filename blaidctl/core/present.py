@@ -26,6 +26,8 @@ _COLOURS = {
     "APPLIED": "green", "MAY_TRADE": "green", "MAY_NOT_TRADE": "red", "STOPPED": "dim",
 }  # fmt: skip
 NARROWEST = 80
+FOLDABLE = frozenset({"reason", "target", "tags", "exchanges", "strategy", "kill_reason"})
+LEAST_FOLDED = 12
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -136,13 +138,14 @@ def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], room: int) -
     from rich.text import Text
 
     texts = [[shown(row.get(name)) for name in columns] for row in rows]
+    # What a person wrote may fold anywhere; an id, a hash, a time or an amount only between words.
     unbroken = [
-        max(
-            len(word)
-            for text in (columns[i].replace("_", " "), *(line[i] for line in texts))
-            for word in text.split(" ")
+        LEAST_FOLDED
+        if name in FOLDABLE
+        else max(
+            len(word) for text in (name.replace("_", " "), *(line[i] for line in texts)) for word in text.split(" ")
         )
-        for i in range(len(columns))
+        for i, name in enumerate(columns)
     ]
     if sum(unbroken) + 2 * (len(columns) - 1) > room:
         blank = Text("")

@@ -70,10 +70,14 @@ def _kill_row(tx: Tx, request: contract.Kill, bot: Row, stopped: int) -> dict[st
         "effect": Effect.ALREADY_IN_STATE if bot["killed_at"] else Effect.APPLIED,
         "reason_code": request.reason_code,
         "reason": request.reason,
-        "metadata": {"channel": tx.ctx.channel},
+        "metadata": _metadata(tx),
         "ends_kill_event_id": None,
         "instances_stopped": stopped,
     }
+
+
+def _metadata(tx: Tx) -> dict[str, Any]:
+    return {"channel": tx.ctx.channel, "on_behalf_of": tx.ctx.on_behalf_of}
 
 
 def _locked_targets(tx: Tx, request: contract.Kill) -> list[Row]:
@@ -158,7 +162,7 @@ def resurrect(tx: Tx, request: contract.Resurrect) -> contract.Resurrected:
         "effect": effect,
         "reason_code": request.reason_code,
         "reason": request.reason,
-        "metadata": {"channel": tx.ctx.channel},
+        "metadata": _metadata(tx),
         "ends_kill_event_id": ends["id"] if ends else None,
         "instances_stopped": 0,
     }
