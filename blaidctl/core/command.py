@@ -128,7 +128,7 @@ def at_the_edge(
         stopped = errors.OutputLost(_committed(ctx)) if _committed(ctx) else errors.Interrupted()
         return report(stopped, trace, output, _last_line(operation, ctx, stopped))
     except Exception as bug:  # noqa: BLE001 - the last wall: a bug becomes an error object, never a traceback
-        internal = _bug(bug, _committed(ctx))
+        internal = a_bug(bug, ctx)
         return report(internal, trace, output, _last_line(operation, ctx, internal))
     finally:
         if ctx is not None:
@@ -279,9 +279,11 @@ def report(error: errors.BlaidError, trace_id: str, output: Output, last_line: s
     return error.exit_code
 
 
-def _bug(error: Exception, committed: str) -> errors.Internal:
+def a_bug(error: Exception, ctx: Context | None) -> errors.Internal:
+    """Return what a bug is to a caller: its kind and place, no traceback, and what was committed before it struck."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     where = f"{os.path.basename(last.tb_frame.f_code.co_filename)}:{last.tb_lineno}" if last else "?"  # noqa: PTH119
-    return errors.Internal(f"a bug in blaidctl: {type(error).__name__} at {where}" + (committed and f"; {committed}"))
+    done = _committed(ctx)
+    return errors.Internal(f"a bug in blaidctl: {type(error).__name__} at {where}" + (done and f"; {done}"))

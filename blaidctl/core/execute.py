@@ -138,11 +138,16 @@ def _validated(model: type[Request], parameters: Mapping[str, Any]) -> Request:
     try:
         return model.model_validate(parameters)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, item['loc'])) or 'request'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        raise errors.InvalidRequest("the request is invalid: " + "; ".join(problems), missing=problems) from None
+        raise invalid_request(error) from None
+
+
+def invalid_request(error: ValidationError) -> errors.InvalidRequest:
+    """Return the refusal of a request: every field that is wrong, in the words of both entrances."""
+    problems = [
+        f"{'.'.join(map(str, item['loc'])) or 'request'}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return errors.InvalidRequest("the request is invalid: " + "; ".join(problems), missing=problems)
 
 
 def _checked_request_id(text: str | None) -> str:

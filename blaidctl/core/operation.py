@@ -30,6 +30,12 @@ class Operation:
     #: HTTP verb and path, or empty.
     verb: str = ""
     path: str = ""
+    #: Path parameter → the request field that it fills, where the names differ.
+    path_fields: Mapping[str, str] = field(default_factory=dict)
+    #: Request fields that only the command line takes; over HTTP they are unknown fields.
+    cli_only: tuple[str, ...] = ()
+    #: Request field → the largest value over HTTP, where it is smaller than on the command line.
+    http_at_most: Mapping[str, int] = field(default_factory=dict)
     #: "module:Name" of the request model, the result model and the handler; strings, so that the map costs no import.
     request: str = ""
     result: str = ""
