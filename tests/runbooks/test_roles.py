@@ -1,0 +1,56 @@
+"""The role of every day owns nothing: it can do the daily work and cannot touch the evidence."""
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+
+PAGE = Path(__file__).parents[2] / "runbooks" / "postgresql-roles.md"
+
+
+@pytest.fixture
+def app_role(postgres_database):
+    grants = re.search(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    name = f"app_{postgres_database.url.rpartition('/')[2]}"  # roles belong to the server, which tests share
+    with postgres_database.raw() as owner:
+        owner.execute(grants[1].replace("blaidctl_app", name))
+        owner.execute(f"ALTER ROLE {name} LOGIN PASSWORD 'not-a-secret'")
+        yield re.sub(r"//[^@]*@", f"//{name}:not-a-secret@", postgres_database.url)
+        owner.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
+    env = {"BLAIDCTL_DATABASE_URL": app_role}
+    for words in (
+        ("user", "add", "alice"),
+        ("bot", "add", "momo-1", "--user", "alice"),
+        ("kill", "momo-1", "--reason-code", "DRILL", "--reason", "as the daily role"),
+        ("resurrect", "momo-1", "--reason-code", "DRILL_DONE", "--reason", "as the daily role"),
+        ("token", "add", "--user", "alice", "--label", "x"),
+        ("kill-events",),
+        ("status",),
+        ("audit", "verify"),
+        ("db", "check"),
+    ):
+        run = cli(*words, env=env, database=postgres_database)
+        assert run.code == 0, (words, run.stderr)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "UPDATE kill_events SET reason = 'x'",
+        "DELETE FROM audit_log",
+        "TRUNCATE requests",
+        "UPDATE bots SET user_id = 'mallory'",
+        "DROP TRIGGER kill_events_no_change ON kill_events",
+        "ALTER TABLE audit_log DISABLE TRIGGER ALL",
+        "ALTER TABLE audit_log OWNER TO CURRENT_USER",
+        "CREATE OR REPLACE FUNCTION blaidctl_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "SET session_replication_role = replica",
+    ],
+)
+def test_the_daily_role_cannot_touch_the_evidence(app_role, attack):
+    with psycopg.connect(app_role) as app, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        app.execute(attack)
