@@ -16,6 +16,7 @@ from blaidctl.access import commands as access
 from blaidctl.audit import commands as audit
 from blaidctl.core import command, errors
 from blaidctl.core.operation import Operation, Status
+from blaidctl.core.vocabulary import Output
 from blaidctl.database import commands as database
 from blaidctl.findings import commands as findings
 from blaidctl.fleet import commands as fleet
@@ -95,8 +96,12 @@ def _mount_unbuilt(app: typer.Typer, groups: dict[str, typer.Typer], operation: 
     def unbuilt(output: command.OutputOption = None) -> int:
         return command.run(operation.name, {"output": output})
 
-    summary = f"{operation.summary} Not implemented: answers 501 ({operation.finding})."
-    parent.command(word, help=summary, context_settings=_ANYTHING)(unbuilt)
+    command_line = " ".join(operation.words)
+    told = (
+        f"{operation.summary}\n\nNot implemented: answers 501 ({operation.finding}).\n\n"
+        f"Example: blaidctl {command_line}\n\nWrites: nothing. Exit: 7. Again: safe."
+    )
+    parent.command(word, help=told, context_settings=_ANYTHING)(unbuilt)
 
 
 def serve(
@@ -109,7 +114,9 @@ def serve(
 
     Example: blaidctl serve --port 8420
 
-    Writes: what its callers ask for. Exit: 0 stopped by a signal; 8 no database, no address, no extra; 2 usage.
+    Writes: what its callers ask for. Exit: 0 stopped by a signal; 2 usage; 8 no database, no address, no extra.
+
+    Again: safe, on another port.
     """
     from blaidctl.core.operation import resolve
 
@@ -120,40 +127,73 @@ def main(argv: list[str]) -> int:
     """Run one command line; return its exit code. Never raises, never leaves a traceback."""
     try:
         code = typer.main.get_command(application()).main(args=argv, prog_name="blaidctl", standalone_mode=False)
-    except typer.Exit as leave:
-        return int(leave.exit_code)
+        sys.stdout.flush()
     except typer.Abort:
         return _fail(errors.Interrupted(), argv)
     except typer.TyperException as error:
         return _usage(error, argv)
+    except SystemExit as leave:  # Typer ends so after completion, and when the reader of its --help is gone
+        return 0 if isinstance(leave.__context__, BrokenPipeError) else int(leave.code or 0)
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        what = f"the text could not be written to standard output ({error.strerror}); nothing else was done"
+        return _fail(errors.OutputLost(what), argv)
     return int(code or 0)
 
 
 def _usage(error: typer.TyperException, argv: list[str]) -> int:
-    message = getattr(error, "format_message", lambda: str(error))()
-    message = " ".join(message.split())
-    if not message or message == "Missing command.":  # help was asked for by giving nothing
-        return errors.UsageInvalid.exit_code
-    return _fail(errors.UsageInvalid(message), argv)
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    if message.startswith("Usage:"):  # a group without a command: Typer's message is the whole help
+        if _output(argv) is Output.TABLE:
+            sys.stderr.write(f"{message}\n")
+            return errors.UsageInvalid.exit_code
+        message = "a command is missing"
+    return _fail(errors.UsageInvalid(" ".join(message.split())), argv)
 
 
 def _fail(error: errors.BlaidError, argv: list[str]) -> int:
     """Report an error of the command line itself, in the format that its words ask for."""
     from blaidctl.core.context import new_trace_id
-    from blaidctl.core.vocabulary import Output
 
-    asked = [item for item in argv if item.partition("=")[2] in tuple(Output) or item in tuple(Output)]
-    output = Output(asked[-1].rpartition("=")[2]) if asked else command.chosen_output(None)
-    return command.report(error, new_trace_id(), output, "NOT KILLED" if argv[:1] == ["kill"] else "")
+    return command.report(error, new_trace_id(), _output(argv), "NOT KILLED" if argv[:1] == ["kill"] else "")
+
+
+def _output(argv: list[str]) -> Output:
+    """Read `--output` from a command line that Typer did not read to its end."""
+    asked = None
+    for before, item in zip(["", *argv], argv, strict=False):
+        if before in {"--output", "-o"}:
+            asked = item
+        elif item.startswith(("--output=", "-o")):
+            asked = item.removeprefix("--output=").removeprefix("-o")
+    return command.chosen_output(Output(asked) if asked in tuple(Output) else None)
 
 
 def entrypoint() -> None:
     """Run as a program: exit with the code; a closed stdout at the very end is nobody's business."""
+    _take_streams()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def _take_streams() -> None:
+    """Make sure of three streams in UTF-8, whatever the caller closed or configured.
+
+    A descriptor that a caller closed (`>&-`) would be given to the next file that is opened: the database. And an
+    answer that its stream cannot encode would be lost after COMMIT.
+    """
+    for name, mode, errors_ in (
+        ("stdin", "r", "surrogateescape"),
+        ("stdout", "w", "backslashreplace"),
+        ("stderr", "w", "backslashreplace"),
+    ):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for the whole run
+        else:
+            stream.reconfigure(encoding="utf-8", errors=errors_)

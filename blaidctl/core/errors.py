@@ -436,6 +436,10 @@ class OutcomeUnknown(Unsettled):
     """The connection was lost at COMMIT; whether the change was written is not known."""
 
     error_code = "OUTCOME_UNKNOWN"
+    next_steps = (
+        "Run the same command again with the same --request-id: it is done once, whichever it was.",
+        "Look at `blaidctl audit tail`: an act that was committed has its entry.",
+    )
 
 
 class Busy(Unsettled):
@@ -456,6 +460,7 @@ class OutputLost(Unsettled):
     """The answer could not be written to standard output."""
 
     error_code = "OUTPUT_LOST"
+    next_steps = ("Free space or mend the redirection; look the outcome up with `blaidctl audit tail`.",)
 
 
 # --- 70, 130 ---------------------------------------------------------------------------------------------------------
