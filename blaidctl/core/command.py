@@ -240,8 +240,7 @@ def write_out(text: str, *, done: str) -> bool:
     except OSError as error:
         _silence_stdout()
         raise errors.OutputLost(
-            f"the answer could not be written to standard output ({error.strerror}); {done}",
-            next_steps=["Free space or mend the redirection; look the outcome up with `blaidctl audit tail`."],
+            f"the answer could not be written to standard output ({error.strerror}); {done}"
         ) from error
     return True
 
