@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,8 +69,9 @@ def _root(
     """
 
 
+@cache
 def application() -> typer.Typer:
-    """Build the command tree: what is built by hand, what is not built from the map."""
+    """Build the command tree, once: what is built by hand, what is not built from the map."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback()(_root)
     for name, function in _COMMANDS.items():
@@ -82,6 +84,11 @@ def application() -> typer.Typer:
         if operation.status is Status.NOT_IMPLEMENTED and not any(word.startswith("-") for word in operation.words):
             _mount_unbuilt(app, groups, operation)
     return app
+
+
+@cache
+def _program() -> Any:
+    return typer.main.get_command(application())
 
 
 def _mount_unbuilt(app: typer.Typer, groups: dict[str, typer.Typer], operation: Operation) -> None:
@@ -126,7 +133,7 @@ def serve(
 def main(argv: list[str]) -> int:
     """Run one command line; return its exit code. Never raises, never leaves a traceback."""
     try:
-        code = typer.main.get_command(application()).main(args=argv, prog_name="blaidctl", standalone_mode=False)
+        code = _program().main(args=argv, prog_name="blaidctl", standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:
         return _fail(errors.Interrupted(), argv)
