@@ -196,12 +196,9 @@ def _ask_count(missing: errors.ConfirmCountMissing) -> int:
 
 
 def _deliver(text: str, answer: Answer, output: Output) -> int:
-    finding = answer.finding
     write_out(text, done=_receipt_sentence(answer))
-    if finding is None:
-        return 0
-    cls = next(cls for cls in errors.leaves(errors.Findings) if cls.error_code == finding["error_code"])
-    return report(cls(finding["message"], missing=finding["missing_requirements"]), answer.trace_id, output)
+    refusal = answer.refusal()
+    return 0 if refusal is None else report(refusal, answer.trace_id, output)
 
 
 def _receipt_sentence(answer: Answer) -> str:

@@ -65,6 +65,13 @@ class Answer:
             head["audit"] = {"seq": self.receipt.seq, "entry_hash": self.receipt.entry_hash} if self.receipt else None
         return head | {"result": dict(self.result)}
 
+    def refusal(self) -> errors.BlaidError | None:
+        """Return what makes a worked command answer no (exit code 1), as the error that both entrances show."""
+        if self.finding is None:
+            return None
+        kinds = {kind.error_code: kind for kind in errors.leaves(errors.Findings)}
+        return kinds[self.finding["error_code"]](self.finding["message"], missing=self.finding["missing_requirements"])
+
 
 @dataclass(slots=True)
 class Tx:
