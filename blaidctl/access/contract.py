@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator
 
 from blaidctl.core.contract import Act, Label, LookupId, Request, Result
+
+#: Says what it is when it leaks, so that scanners can find it.
+TOKEN_PREFIX = "blaid_"  # noqa: S105 - a public prefix, not a secret
+
+
+def _no_secret(text: str) -> str:
+    """Refuse the token where its id belongs: a refusal of an unknown id is recorded with the id, for ever."""
+    if text.startswith(TOKEN_PREFIX):
+        msg = "is a token, not the id of one; `blaidctl token list` shows the ids"
+        raise ValueError(msg)
+    return text
 
 
 class AddToken(Act):
@@ -16,7 +29,7 @@ class AddToken(Act):
 
 
 class AddedToken(Result):
-    """The token, shown this once: only its SHA-256 is kept."""
+    """The token, shown this once: only its SHA-256 is kept. Null for a replay and for a dry run."""
 
     columns: ClassVar = ("token_id", "user_id", "label", "token")
     secret: ClassVar = frozenset({"token"})
@@ -53,7 +66,7 @@ class TokenList(Result):
 class RevokeToken(Act):
     """Make a token worthless."""
 
-    token_id: LookupId
+    token_id: Annotated[LookupId, AfterValidator(_no_secret)]
 
 
 class RevokedToken(Result):

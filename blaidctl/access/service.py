@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from blaidctl.core.execute import Tx
 
-#: Says what it is when it leaks, so that scanners can find it.
-TOKEN_PREFIX = "blaid_"  # noqa: S105 - a public prefix, not a secret
 _INSERT = Query("""
     INSERT INTO api_tokens (id, user_id, label, token_sha256, created_at, revoked_at)
     VALUES (:id, :user_id, :label, :sha256, :now, NULL)
@@ -34,14 +32,19 @@ _OWNER = Query("SELECT user_id FROM api_tokens WHERE token_sha256 = :sha256 AND 
 def add_token(tx: Tx, request: contract.AddToken) -> contract.AddedToken:
     """Make a token of 256 random bits; the database gets its SHA-256 only."""
     require_user(tx, request.user)
-    token, token_id = TOKEN_PREFIX + secrets.token_urlsafe(32), secrets.token_hex(8)
+    token, token_id = contract.TOKEN_PREFIX + secrets.token_urlsafe(32), secrets.token_hex(8)
     tx.run(_INSERT, id=token_id, user_id=request.user, label=request.label, sha256=_digest(token), now=tx.now)
     tx.target, tx.after = {"token": token_id}, {"user": request.user, "label": request.label}
-    return contract.AddedToken(token_id=token_id, user_id=request.user, label=request.label, token=token)
+    # A dry run makes no token: what it rolled back is never shown as one.
+    return contract.AddedToken(
+        token_id=token_id, user_id=request.user, label=request.label, token=None if tx.dry_run else token
+    )
 
 
 def list_tokens(tx: Tx, request: contract.ListTokens) -> contract.TokenList:
-    """Return every token, without its secret."""
+    """Return every token, or one owner's, without its secret."""
+    if request.user is not None:
+        require_user(tx, request.user)
     return contract.TokenList(tokens=[contract.Token(**row) for row in tx.fetch(_LIST, user=request.user)])
 
 
@@ -49,7 +52,7 @@ def revoke_token(tx: Tx, request: contract.RevokeToken) -> contract.RevokedToken
     """Revoke a token; a second time changes nothing."""
     token = tx.first(_LOCK, id=request.token_id)
     if token is None:
-        raise errors.TokenNotFound(f"no token {request.token_id!r}")
+        raise errors.TokenNotFound(f"no token {request.token_id!r}", missing=[f"token {request.token_id}"])
     tx.run(_REVOKE, id=request.token_id, now=tx.now)
     tx.target, tx.before = {"token": request.token_id}, {"revoked": token["revoked_at"] is not None}
     tx.after = {"revoked": True}

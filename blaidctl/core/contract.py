@@ -30,13 +30,25 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _described(pattern: str) -> Any:
+    """Return what a JSON schema says of the checks above, for readers that cannot run them."""
+    return Field(json_schema_extra={"pattern": pattern})
+
+
+_NO_NUL = _described(r"^[^\u0000]*$")
+_SAYS_SOMETHING = _described(r"^[^\u0000]*\w[^\u0000]*$")
+
 #: An id that an operator chooses: lower case, digits, dot, underscore, hyphen; at most 63 characters.
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN), AfterValidator(_storable)]
 #: An id that is looked up: any storable text, so that a typo gets "not found, did you mean", not a pattern.
-LookupId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+LookupId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable), _NO_NUL]
 #: A short label.
 Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_not_blank)
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(_storable),
+    AfterValidator(_not_blank),
+    _SAYS_SOMETHING,
 ]
 #: Why an act is done: free text of a person, kept exactly.
 Reason = Annotated[
@@ -44,6 +56,7 @@ Reason = Annotated[
     StringConstraints(min_length=1, max_length=REASON_MAX_CHARACTERS),
     AfterValidator(_storable),
     AfterValidator(_not_blank),
+    _SAYS_SOMETHING,
 ]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 

@@ -10,6 +10,15 @@ from pydantic import Field, model_validator
 from blaidctl.core.contract import Act, Finding, Label, LookupId, Reason, Request, Result
 from blaidctl.kill.vocabulary import Action, Effect, KillReason, ResurrectReason
 
+#: `15m`, `2h`, `7d`, or an ISO 8601 time with a zone; what exactly is in rules.since_time.
+Since = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=40,
+        json_schema_extra={"anyOf": [{"pattern": "^[0-9]{1,5}[smhd]$"}, {"format": "date-time"}]},
+    ),
+]
 WIDE = ("user", "account", "tag", "exchange", "all")
 
 
@@ -107,7 +116,7 @@ class ListKillEvents(Request):
     """Kill events, newest first."""
 
     bot: LookupId | None = None
-    since: Annotated[str, Field(max_length=40)] | None = None
+    since: Since | None = None
     limit: Annotated[int, Field(ge=1, le=100_000)] = 100
 
 
