@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types
-from sqlalchemy.dialects import postgresql
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -23,7 +22,8 @@ def time_text(value: datetime) -> str:
     if value.utcoffset() is None:
         msg = f"a time without a zone is not a time: {value!r}"
         raise ValueError(msg)
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: it does not pad a year below 1000, and text order would no longer be time order.
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_time(text: str) -> datetime:
@@ -40,7 +40,7 @@ class UtcTime(types.TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> types.TypeEngine[Any]:
         """Choose the engine's own type."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+            return dialect.type_descriptor(types.TIMESTAMP(timezone=True))
         return dialect.type_descriptor(types.Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
@@ -66,13 +66,15 @@ class JsonText(types.TypeDecorator[Any]):
     def load_dialect_impl(self, dialect: Dialect) -> types.TypeEngine[Any]:
         """Choose the engine's own type."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.JSONB())
+            from sqlalchemy.dialects.postgresql import JSONB  # not at the top: a kill on SQLite need not load it
+
+            return dialect.type_descriptor(JSONB())
         return dialect.type_descriptor(types.Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Write text on SQLite; PostgreSQL's own type serialises."""
         return value if value is None or dialect.name == "postgresql" else json.dumps(value, sort_keys=True)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Parse text; PostgreSQL's driver has parsed already."""
-        return json.loads(value) if isinstance(value, str) else value
+        return value if value is None or dialect.name == "postgresql" else json.loads(value)
