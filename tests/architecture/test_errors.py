@@ -144,7 +144,7 @@ def test_every_page_that_an_error_names_is_there():
 
 
 def _texts_of_tests() -> set[str]:
-    """Every string but docstrings in every test outside this folder, which pins all codes and would vouch for itself."""
+    """Every string but docstrings in every test outside this folder, which names all codes and vouches for none."""
     texts: set[str] = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
         if path.parent != Path(__file__).parent:
