@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX = 64 * 1024
 BODY_WITHIN_S = 10
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]{1,512})", re.IGNORECASE)
+_EXACT = 2**53  # beyond, a double no longer holds every integer
 _PATH_BYTES = "-._~"  # with letters and digits: what needs no escape in any part of a path (RFC 3986, section 2.3)
 
 
@@ -114,7 +115,7 @@ async def _all_of(receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> bytes:
 
 
 def body_values(body: bytes, model: type[Request]) -> Request:
-    """Read one JSON object into the model: JSON's own types, no name twice, no NaN.
+    """Read one JSON object into the model: JSON's own types, no name twice, no NaN; 5.0 is the integer 5.
 
     Raises MalformedBody when it is not JSON, InvalidRequest when it is not what the model asks for.
     """
@@ -125,7 +126,7 @@ def body_values(body: bytes, model: type[Request]) -> Request:
     if not isinstance(found, dict):
         raise errors.MalformedBody
     try:
-        return model.model_validate_json(body, strict=True)
+        return model.model_validate_json(json.dumps(found), strict=True)
     except ValidationError as error:
         # What the first reading let pass and the second did not: half of a surrogate pair, say.
         broken = next((item["msg"] for item in error.errors() if item["type"] == "json_invalid"), None)
@@ -147,7 +148,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         msg = "a name stands twice in one object"
         raise ValueError(msg)
-    return found
+    return {name: _whole(value) for name, value in found.items()}
+
+
+def _whole(value: Any) -> Any:
+    """Return 5 for 5.0: to JSON they are one number."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 
 def _no_constant(name: str) -> Any:
