@@ -48,9 +48,11 @@ def verify_chain(
     workers = min(workers, max(head_seq // LEAST_ENTRIES_A_WORKER, 1))
     if workers == 1:
         return verify_stretch(connection, 1, None, progress)
-    share = head_seq // workers
+    # The other processes look a moment later, when the log may have grown: they end where this snapshot ends.
+    end = int(connection.exec_driver_sql("SELECT max(seq) FROM audit_log").scalar() or 0)
+    share = end // workers
     starts = [1 + i * share for i in range(1, workers)]
-    bounds = [*((first, first + share - 1) for first in starts[:-1]), (starts[-1], None)]
+    bounds = [*((first, first + share - 1) for first in starts[:-1]), (starts[-1], end)]
     with ProcessPoolExecutor(workers - 1, mp_context=get_context("spawn")) as pool:
         others = [pool.submit(_verify_elsewhere, settings, first, last) for first, last in bounds]
         whole = verify_stretch(connection, 1, share, progress)
@@ -86,6 +88,16 @@ def verify_stretch(connection: Connection, first: int, last: int | None, progres
     mirrors stands before `"what"` (see core/audit.py), and the prefix is built from the columns.
     """
     found = Stretch(last_seq=first - 1)
+    try:
+        _verify_rows(connection, first, last, progress, found)
+    except stream.NotUtf8Error:
+        found.note(found.last_seq + 1, "a text here is not UTF-8; what comes after it was not verified")
+    return found
+
+
+def _verify_rows(
+    connection: Connection, first: int, last: int | None, progress: Callable[[int], None], found: Stretch
+) -> None:
     sha256, expected, link = hashlib.sha256, first, None
     bound = "" if last is None else f" AND seq <= {int(last)}"
     at = stream.time_column("created_at", connection.dialect.name)
@@ -126,8 +138,7 @@ def verify_stretch(connection: Connection, first: int, last: int | None, progres
             ):
                 found.note(seq, "a column differs from the hashed text")
             link, expected = entry_hash, seq + 1
+            found.last_seq, found.last_hash = seq, entry_hash
             found.entries += 1
             if not found.entries % REPORT_EVERY:
                 progress(seq)
-    found.last_seq, found.last_hash = expected - 1, link if link is not None else GENESIS
-    return found

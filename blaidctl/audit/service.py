@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blaidctl.audit import contract
 from blaidctl.core.sql import Query
+from blaidctl.core.text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,4 +52,4 @@ def export_lines(connection: Connection) -> Iterator[str]:
     streamed = connection.execution_options(stream_results=True, yield_per=1000)
     for row in _ALL.on(streamed):
         line = {"seq": row.seq, "entry_hash": bytes(row.entry_hash).hex(), "canonical": row.canonical}
-        yield json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
+        yield json_text(line) + "\n"

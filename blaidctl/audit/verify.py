@@ -19,12 +19,14 @@ from blaidctl.core.operation import resolve
 from blaidctl.core.sql import JSON_COLUMNS, Query, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
     from blaidctl.core.events import EventTable
     from blaidctl.core.execute import Tx
+
+    Replay = Callable[[Connection], Iterator[tuple[int | None, str]]]
 
 NOT_CHECKED = ["a tail cut off together with a rewound head; a chain rewritten whole (F-009: checkpoints)"]
 _HEAD = Query("SELECT seq, entry_hash FROM audit_head WHERE id = 1")
@@ -52,8 +54,18 @@ def verify(tx: Tx, request: contract.Verify) -> contract.Verified:
         contract.Defect(check="triggers", seq=None, what=what) for what in schema_state.trigger_defects(connection)
     ]
     for reference in resolve("blaidctl.operations:REPLAYS"):
-        defects += [contract.Defect(check="replay", seq=seq, what=what) for seq, what in resolve(reference)(connection)]
+        defects += _replayed(connection, resolve(reference))
     return _verdict(defects, chain.entries, event_rows, head_seq, head_hash)
+
+
+def _replayed(connection: Connection, replay: Replay) -> list[contract.Defect]:
+    found = []
+    try:
+        for seq, what in replay(connection):
+            found.append(contract.Defect(check="replay", seq=seq, what=what))
+    except stream.NotUtf8Error as error:
+        found.append(contract.Defect(check="replay", seq=None, what=str(error)))
+    return found
 
 
 def _verdict(
@@ -91,23 +103,38 @@ def _verify_events(connection: Connection, table: EventTable) -> tuple[int, list
             defects.append(contract.Defect(check=table.name, seq=seq, what=what))
 
     count = 0
-    expected = _digests(connection, table)
-    due = next(expected, None)
-    for seq, rows in _acts(connection, table):
-        count += len(rows)
-        while due is not None and seq is not None and due[0] < seq:
-            note(due[0], f"the event rows of this act are gone ({due[1]['count']})")
+    try:
+        expected = _digests(connection, table)
+        due = next(expected, None)
+        for seq, rows in _acts(connection, table):
+            count += len(rows)
+            while due is not None and seq is not None and due[0] < seq:
+                note(due[0], f"the event rows of this act are gone ({_counted(due[1])})")
+                due = next(expected, None)
+            if seq is None or due is None or due[0] != seq:
+                note(seq, f"event rows that no audit entry covers: ids {rows[0]['id']} to {rows[-1]['id']}")
+                continue
+            if _digest(rows) != due[1]:
+                note(seq, f"the event rows differ from what was hashed ({len(rows)} of {_counted(due[1])})")
             due = next(expected, None)
-        if seq is None or due is None or due[0] != seq:
-            note(seq, f"event rows that no audit entry covers: ids {rows[0]['id']} to {rows[-1]['id']}")
-            continue
-        if events.digest(rows) != due[1]:
-            note(seq, f"the event rows differ from what was hashed ({len(rows)} of {due[1]['count']})")
-        due = next(expected, None)
-    while due is not None:
-        note(due[0], f"the event rows of this act are gone ({due[1]['count']})")
-        due = next(expected, None)
+        while due is not None:
+            note(due[0], f"the event rows of this act are gone ({_counted(due[1])})")
+            due = next(expected, None)
+    except stream.NotUtf8Error as error:
+        note(None, str(error))
     return count, defects
+
+
+def _digest(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the digest of event rows; None when they hold what blaidctl never writes (a float, broken JSON)."""
+    try:
+        return events.digest(rows)
+    except (TypeError, ValueError):
+        return None
+
+
+def _counted(digest: Any) -> Any:
+    return digest.get("count", "?") if isinstance(digest, dict) else "?"
 
 
 def _digests(connection: Connection, table: EventTable) -> Iterator[tuple[int, Any]]:
@@ -119,11 +146,15 @@ def _digests(connection: Connection, table: EventTable) -> Iterator[tuple[int, A
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}  # the chain check has named this entry: its column differs from the hashed text
+    found = _json(text)
     return found if isinstance(found, dict) else {}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # not what blaidctl writes: the comparison with the hash names it
 
 
 def _acts(connection: Connection, table: EventTable) -> Iterator[tuple[int | None, list[dict[str, Any]]]]:
@@ -144,7 +175,7 @@ def _acts(connection: Connection, table: EventTable) -> Iterator[tuple[int | Non
             current_seq = seq
             current.append(
                 {
-                    n: json.loads(v) if n in JSON_COLUMNS and isinstance(v, str) else v
+                    n: _json(v) if n in JSON_COLUMNS and isinstance(v, str) else v
                     for n, v in zip(names, values, strict=True)
                 }
             )

@@ -115,9 +115,9 @@ def at_the_edge(
     operation: Operation | None = None,
 ) -> int:
     """Make the context, run, and turn every way to fail into one error on stderr and one exit code."""
-    from blaidctl.core.context import new_trace_id
+    from blaidctl.core.context import is_trace_id, new_trace_id
 
-    ctx, trace = None, trace_id or new_trace_id()
+    ctx, trace = None, trace_id if trace_id and is_trace_id(trace_id) else new_trace_id()
     try:
         ctx = make_context(trace_id, on_behalf_of)
         trace = ctx.trace_id
@@ -190,7 +190,7 @@ def _ask_count(missing: errors.ConfirmCountMissing) -> int:
     sys.stderr.write("Type that number to go on (anything else stops here): ")
     sys.stderr.flush()
     typed = sys.stdin.readline().strip()
-    if not typed.isdigit() or int(typed) != missing.facts["count"]:
+    if not typed.isdecimal() or int(typed) != missing.facts["count"]:
         raise errors.ConfirmCountMissing("not confirmed; nothing was written")
     return int(typed)
 

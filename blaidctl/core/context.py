@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from blaidctl.core.settings import Settings
 
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
 def silent(_what: str, _total: int) -> Callable[[int], None]:
@@ -96,6 +96,9 @@ def trace_from(traceparent: str | None) -> tuple[str, str | None]:
     if not traceparent:
         return new_trace_id(), None
     match = _TRACEPARENT.fullmatch(traceparent.strip())
-    if match and is_trace_id(match[1]) and match[2] != "0" * 16:
-        return match[1], None
+    if match:
+        version, trace_id, parent_id, more = match.groups()
+        # Only a version after 00 may carry more fields than these.
+        if is_trace_id(trace_id) and parent_id != "0" * 16 and not (more and version == "00"):
+            return trace_id, None
     return new_trace_id(), "TRACEPARENT is malformed; this run has a new trace id"

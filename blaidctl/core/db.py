@@ -24,7 +24,14 @@ from sqlalchemy.pool import NullPool
 from blaidctl.core import queue
 from blaidctl.core.clock import monotonic_s
 from blaidctl.core.db_errors import translate
-from blaidctl.core.errors import DatabaseDown, DatabaseMissing, DriverMissing, OutcomeUnknown, SettingsInvalid
+from blaidctl.core.errors import (
+    DatabaseDown,
+    DatabaseMissing,
+    DatabasePermission,
+    DriverMissing,
+    OutcomeUnknown,
+    SettingsInvalid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,8 +103,10 @@ class Database:
         Raises Busy, DatabaseDown … with nothing written, or OutcomeUnknown when COMMIT itself was cut off.
         """
         limit_s = lock_timeout_s or self.settings.lock_timeout_s
-        waiting = queue.turn(self.path, limit_s) if self.kind == "sqlite" else contextlib.nullcontext(float(limit_s))
-        with waiting as left_s, self._session("write", self.settings.statement_timeout_s, left_s) as connection:
+        with (
+            self._turn(limit_s) as left_s,
+            self._session("write", self.settings.statement_timeout_s, left_s) as connection,
+        ):
             try:
                 yield connection
             except BaseException:
@@ -108,6 +117,12 @@ class Database:
                 self._commit(connection)
             else:
                 connection.rollback()
+
+    def _turn(self, limit_s: int) -> contextlib.AbstractContextManager[float]:
+        if self.kind != "sqlite":
+            return contextlib.nullcontext(float(limit_s))
+        self._require_file()  # before the queue puts its own file beside it
+        return queue.turn(self.path, limit_s)
 
     @contextlib.contextmanager
     def _session(self, purpose: str, statement_timeout_s: float, lock_timeout_s: float) -> Iterator[Connection]:
@@ -156,11 +171,21 @@ class Database:
 
         return engine
 
+    def _require_file(self) -> None:
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise DatabaseMissing(f"there is no database at {self.path}") from None
+        except PermissionError:
+            raise DatabasePermission(f"no permission to reach {self.path}") from None
+        except OSError as error:
+            raise DatabaseDown(f"the database {self.path} cannot be reached ({error.strerror})") from error
+
     def _open_sqlite(self) -> sqlite3.Connection:
         if self._may_create:
             self.make_folder()
-        elif not self.path.exists():
-            raise DatabaseMissing(f"there is no database at {self.path}")
+        else:
+            self._require_file()
         mode = "rwc" if self._may_create else "rw"
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}",
@@ -202,7 +227,7 @@ def normal_url(text: str) -> URL:
         url = make_url(text.replace("postgres://", "postgresql://", 1))
     except (ArgumentError, ValueError):
         raise SettingsInvalid("BLAIDCTL_DATABASE_URL is not a database URL") from None
-    if url.get_backend_name() == "sqlite" and not url.database:
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
         raise SettingsInvalid("BLAIDCTL_DATABASE_URL names no file; an in-memory database forgets every kill")
     return url
 

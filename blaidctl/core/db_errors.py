@@ -54,7 +54,7 @@ _POSTGRESQL: tuple[tuple[str, type[BlaidError], str], ...] = (
     ("XX001", errors.DatabaseCorrupt, "the database {db} is damaged"),
 )
 _RETRY_STATES = frozenset({"40001", "40P01"})
-_REQUEST_KEYS = ("requests.act_id", "requests_pkey", "pk_requests")
+_UNIQUE = "23505"
 
 
 def translate(error: BaseException, shown: str) -> BlaidError:
@@ -73,6 +73,8 @@ def translate(error: BaseException, shown: str) -> BlaidError:
 def _from_sqlite(error: sqlite3.Error, shown: str) -> BlaidError:
     if isinstance(error, sqlite3.IntegrityError):
         return _integrity(str(error))
+    if "decode to UTF-8" in str(error):
+        return errors.DatabaseCorrupt(f"the database {shown} holds a text that is not UTF-8")
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return errors.Internal(f"SQLite refused a statement: {error}")
@@ -89,7 +91,8 @@ def _from_postgresql(error: Any, shown: str) -> BlaidError:
     state = getattr(error, "sqlstate", None) or ""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     if state.startswith("23") or state in {"P0001", "55000"}:
-        return _integrity(f"{primary or error}")
+        # A key that was free when we looked: a concurrent act wrote it first, and the next attempt sees it.
+        return _integrity(f"{primary or error}", retry=state == _UNIQUE)
     for prefix, cls, sentence in _POSTGRESQL:
         if state.startswith(prefix):
             return cls(
@@ -112,6 +115,5 @@ def _unreachable(text: str, shown: str) -> BlaidError:
     return errors.DatabaseDown(f"the database {shown} cannot be reached ({first})", connection_lost=True)
 
 
-def _integrity(text: str) -> BlaidError:
-    concurrent_request = any(key in text for key in _REQUEST_KEYS)
-    return errors.GuardRefused(f"the database refused the change: {text}", retry=concurrent_request)
+def _integrity(text: str, *, retry: bool = False) -> BlaidError:
+    return errors.GuardRefused(f"the database refused the change: {text}", retry=retry)

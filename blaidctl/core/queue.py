@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIX = "-queue"
+#: Never wait in open() itself (somebody may have put a FIFO there), never follow a link out of the directory.
+_FLAGS = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -32,7 +34,7 @@ def turn(database: Path, timeout_s: int) -> Iterator[float]:
     """
     deadline = monotonic_s() + timeout_s
     try:
-        descriptor = os.open(f"{database}{SUFFIX}", os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(f"{database}{SUFFIX}", _FLAGS, 0o666)
     except OSError:
         # No queue file (read-only directory, full disk): the database itself gives the exact answer.
         yield float(timeout_s)

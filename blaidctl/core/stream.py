@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 5_000
 _names = itertools.count()
+
+
+class NotUtf8Error(Exception):
+    """A text in the database is not UTF-8: SQLite stores whatever bytes it is given, blaidctl never wrote these."""
 
 
 @contextlib.contextmanager
@@ -28,6 +33,10 @@ def rows(connection: Connection, sql: str) -> Iterator[Iterator[tuple[Any, ...]]
         cursor.execute(sql, binary=True)
     try:
         yield cursor
+    except sqlite3.OperationalError as error:
+        if "decode to UTF-8" not in str(error):
+            raise
+        raise NotUtf8Error(str(error)) from error
     finally:
         with contextlib.suppress(
             Exception

@@ -15,6 +15,7 @@ _RUNS_WHILE_KILLED = """
     SELECT i.id, i.bot_id FROM bot_instances i JOIN bots b ON b.id = i.bot_id
      WHERE b.killed_at IS NOT NULL AND i.status IN ('STARTING', 'RUNNING') ORDER BY i.id
 """
+_NO_BOT = "bot {0} is gone, kill event {1} names it"
 #: A stop by a kill happened at the time of a kill of that bot …
 _STOP_WITHOUT_KILL = """
     SELECT i.id, i.bot_id FROM bot_instances i
@@ -58,12 +59,17 @@ def _bots(connection: Connection) -> Iterator[tuple[int | None, str]]:
     ):
         event = next(events, None)
         for bot_id, actual in bots:
+            while event is not None and event[0] < bot_id:
+                yield None, _NO_BOT.format(*event)
+                event = next(events, None)
             state = _State()
-            while event is not None and event[0] <= bot_id:
+            while event is not None and event[0] == bot_id:
                 yield from ((None, f"bot {bot_id}: {what}") for what in state.take(*event[1:]))
                 event = next(events, None)
             if state.killed_at != actual:
                 yield None, f"bot {bot_id}: killed_at is {actual}, its events say {state.killed_at}"
+        for rest in (event, *events) if event is not None else ():
+            yield None, _NO_BOT.format(*rest)
 
 
 class _State:
