@@ -6,7 +6,7 @@ running instance on a killed bot, whoever writes.
 Diff: new tables users (id, name, created_at), bots (id, user_id, name, strategy, tags, exchanges, killed_at,
 created_at), bot_instances (id, bot_id, account_id, status, stop_reason, host, boot_id, pid, pid_started, attempt,
 exit_status, started_at, heartbeat_at, stopped_at, stop_confirmed_at). Triggers: no STARTING or RUNNING instance
-on a killed bot (from either side), an ended instance never comes back, bots are never deleted or renamed.
+on a killed bot (from either side), an ended instance never comes back, bots and instances are never deleted or renamed.
 PostgreSQL: functions blaidctl_instance_guard, blaidctl_bot_guard, blaidctl_killed_guard.
 
 Rollback: drops the three tables and the functions; the registry is lost, the audit log keeps what was done.
@@ -76,10 +76,11 @@ TABLES = [
     """,
 ]
 
+# A bot that is not there counts as dead (a session may have switched foreign keys off): it could be inserted killed.
 _ON_KILLED = """
-    SELECT RAISE(ABORT, 'a STARTING or RUNNING instance on a killed bot is refused')
+    SELECT RAISE(ABORT, 'a STARTING or RUNNING instance needs a live bot')
      WHERE NEW.status IN ('STARTING', 'RUNNING')
-       AND EXISTS (SELECT 1 FROM bots WHERE id = NEW.bot_id AND killed_at IS NOT NULL)
+       AND NOT EXISTS (SELECT 1 FROM bots WHERE id = NEW.bot_id AND killed_at IS NULL)
 """
 _STILL_RUNS = """
     SELECT RAISE(ABORT, 'a bot with a STARTING or RUNNING instance cannot be killed: stop the instance first')
@@ -107,6 +108,11 @@ SQLITE = [
     CREATE TRIGGER bot_instances_no_delete BEFORE DELETE ON bot_instances
     BEGIN SELECT RAISE(ABORT, 'bot_instances are never deleted'); END
     """,
+    # UPDATE OR REPLACE … SET id would delete the row that had it.
+    """
+    CREATE TRIGGER bot_instances_no_rename BEFORE UPDATE OF id ON bot_instances WHEN NEW.id IS NOT OLD.id
+    BEGIN SELECT RAISE(ABORT, 'bot_instances are never renamed'); END
+    """,
     f"CREATE TRIGGER bots_guard_update BEFORE UPDATE OF killed_at ON bots BEGIN {_STILL_RUNS}; END",
     """
     CREATE TRIGGER bots_no_replace BEFORE INSERT ON bots
@@ -130,9 +136,8 @@ POSTGRESQL = [
             RAISE EXCEPTION 'an instance that has ended never comes back' USING ERRCODE = 'restrict_violation';
         END IF;
         SELECT killed_at INTO dead FROM bots WHERE id = NEW.bot_id FOR SHARE;
-        IF dead IS NOT NULL THEN
-            RAISE EXCEPTION 'a STARTING or RUNNING instance on a killed bot is refused'
-                USING ERRCODE = 'restrict_violation';
+        IF NOT FOUND OR dead IS NOT NULL THEN
+            RAISE EXCEPTION 'a STARTING or RUNNING instance needs a live bot' USING ERRCODE = 'restrict_violation';
         END IF;
         RETURN NEW;
     END $$
@@ -146,6 +151,11 @@ POSTGRESQL = [
     """
     CREATE FUNCTION blaidctl_killed_guard() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
+        -- An older snapshot would not show an instance that started meanwhile.
+        IF current_setting('transaction_isolation') <> 'read committed'
+           AND EXISTS (SELECT 1 FROM changed WHERE killed_at IS NOT NULL) THEN
+            RAISE EXCEPTION 'a bot is killed under READ COMMITTED only' USING ERRCODE = 'restrict_violation';
+        END IF;
         IF EXISTS (SELECT 1 FROM changed c JOIN bot_instances i ON i.bot_id = c.id
                     WHERE c.killed_at IS NOT NULL AND i.status IN ('STARTING', 'RUNNING')) THEN
             RAISE EXCEPTION
@@ -166,6 +176,10 @@ POSTGRESQL = [
     """
     CREATE TRIGGER bot_instances_no_delete BEFORE DELETE ON bot_instances
     FOR EACH ROW EXECUTE FUNCTION blaidctl_bot_guard()
+    """,
+    """
+    CREATE TRIGGER bot_instances_no_rename BEFORE UPDATE OF id ON bot_instances
+    FOR EACH ROW WHEN (NEW.id IS DISTINCT FROM OLD.id) EXECUTE FUNCTION blaidctl_bot_guard()
     """,
     """
     CREATE TRIGGER bot_instances_no_truncate BEFORE TRUNCATE ON bot_instances
@@ -190,6 +204,7 @@ POSTGRESQL = [
     "ALTER TABLE bot_instances ENABLE ALWAYS TRIGGER bot_instances_guard_insert",
     "ALTER TABLE bot_instances ENABLE ALWAYS TRIGGER bot_instances_guard_update",
     "ALTER TABLE bot_instances ENABLE ALWAYS TRIGGER bot_instances_no_delete",
+    "ALTER TABLE bot_instances ENABLE ALWAYS TRIGGER bot_instances_no_rename",
     "ALTER TABLE bot_instances ENABLE ALWAYS TRIGGER bot_instances_no_truncate",
     "ALTER TABLE bots ENABLE ALWAYS TRIGGER bots_guard_update",
     "ALTER TABLE bots ENABLE ALWAYS TRIGGER bots_no_delete",
