@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SPELLED = {
     "sqlite": {
-        "EVENT_ID": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "EVENT_ID": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT",
         "BIG": "INTEGER",
         "TIME": "TEXT",
         "JSON": "TEXT",
@@ -41,7 +41,8 @@ def spell(statement: str, kind: str) -> str:
 def run(statement: str) -> None:
     """Run one statement of a migration exactly as written (no parameter style may read a `%` or `:` in it)."""
     if _recorder:
-        _recorder[-1][0].append(" ".join(statement.split()))
+        lines = [line for line in statement.splitlines() if not line.lstrip().startswith("--")]
+        _recorder[-1][0].append(" ".join(" ".join(lines).split()))
         return
     op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statement)
 

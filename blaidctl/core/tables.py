@@ -24,7 +24,7 @@ class AuditLog(SQLModel, table=True):
         CheckConstraint("outcome IN ('DONE', 'REFUSED')", name="audit_log_outcome"),
         UniqueConstraint("prev_hash", name="audit_log_prev_hash_key"),
         UniqueConstraint("entry_hash", name="audit_log_entry_hash_key"),
-        {"sqlite_autoincrement": True, **STRICT},
+        STRICT,
     )
     seq: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=False))
     prev_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

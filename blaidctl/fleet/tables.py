@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 from blaidctl.core.tables import BIG, STRICT
@@ -60,7 +60,7 @@ class BotInstances(SQLModel, table=True):
         Index("bot_instances_bot", "bot_id", "id"),
         {"sqlite_autoincrement": True, **STRICT},
     )
-    id: int = Field(sa_column=Column(BIG, primary_key=True))
+    id: int = Field(sa_column=Column(BIG, Identity(), primary_key=True))
     bot_id: str = Field(sa_column=Column(Text, ForeignKey("bots.id"), nullable=False))
     account_id: str | None = Field(sa_column=Column(Text))
     status: str = Field(sa_column=Column(Text, nullable=False))

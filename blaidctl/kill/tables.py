@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, Text
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Text
 from sqlmodel import Field, SQLModel
 
 from blaidctl.core.tables import BIG, STRICT
@@ -29,7 +29,7 @@ class KillEvents(SQLModel, table=True):
         Index("kill_events_act", "act_id"),
         {"sqlite_autoincrement": True, **STRICT},
     )
-    id: int = Field(sa_column=Column(BIG, primary_key=True))
+    id: int = Field(sa_column=Column(BIG, Identity(), primary_key=True))
     act_id: str = Field(sa_column=Column(Text, nullable=False))
     bot_id: str = Field(sa_column=Column(Text, ForeignKey("bots.id"), nullable=False))
     action: str = Field(sa_column=Column(Text, nullable=False))

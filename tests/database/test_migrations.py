@@ -1,0 +1,218 @@
+"""Every migration, up and down, with data in the tables, with a failure at each statement, and twice at once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from blaidctl.core import ddl, errors, migrate, schema_state
+from blaidctl.core.revisions import HEAD, REVISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from blaidctl.core import db
+    from tests.support.commandline import CommandLine, ProcessCommandLine
+    from tests.support.database import Database
+
+    Opened = Callable[[Database], db.Database]
+    Everything = Callable[[Database], dict[str, Any]]
+
+#: The tables that each revision makes.
+MADE = {
+    "0001": {"audit_log", "audit_head", "requests"},
+    "0002": {"users", "bots", "bot_instances"},
+    "0003": {"kill_events"},
+    "0004": {"api_tokens"},
+}
+#: What stands before each revision.
+BEFORE = dict(zip(REVISIONS, ("base", *REVISIONS), strict=False))
+NO_SUCH_FUNCTION = "SELECT blaidctl_no_such_function()"
+
+
+def _fill(cli: CommandLine, database: Database) -> None:
+    """A row at least in every table, through the product; an instance around it."""
+    assert cli("user", "add", "alice").code == 0
+    assert cli("bot", "add", "momo-1", "--user", "alice", "--tag", "futures", "--exchange", "CME").code == 0
+    assert cli("bot", "add", "carry-2", "--user", "alice").code == 0
+    database.sql(
+        "INSERT INTO bot_instances (bot_id, status, host, pid, attempt, started_at, heartbeat_at)"
+        " VALUES ('momo-1', 'RUNNING', 'desk', 42, 1, ?, ?)",
+        ["2026-01-31T09:30:00.000000Z"] * 2,
+    )
+    assert cli("kill", "momo-1", "carry-2", "--reason-code", "DRILL", "--reason", "a drill, “quoted”").code == 0
+    assert cli("resurrect", "carry-2", "--reason-code", "DRILL_DONE", "--reason", "over").code == 0
+    assert cli("token", "add", "--user", "alice", "--label", "desk").code == 0
+    assert cli("kill", "nobody", "--reason-code", "DRILL", "--reason", "x").code == 3
+
+
+def _current(opened: Opened, database: Database) -> str | None:
+    with opened(database).reading() as connection:
+        return migrate.current(connection)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_down_and_up_again_with_data_in_the_tables(
+    database: Database, cli: CommandLine, opened: Opened, everything: Everything, revision: str
+):
+    _fill(cli, database)
+    before = everything(database)
+    assert all(before["rows"][table] for tables in MADE.values() for table in tables)
+
+    migrate.downgrade_database(opened(database), to=BEFORE[revision])
+    lost = set().union(*(MADE[r] for r in REVISIONS if r >= revision))
+    kept = {name: rows for name, rows in before["rows"].items() if name not in lost | {"alembic_version"}}
+    down = everything(database)
+    assert {name: rows for name, rows in down["rows"].items() if name != "alembic_version"} == kept
+    assert _current(opened, database) == (None if BEFORE[revision] == "base" else BEFORE[revision])
+
+    migrate.upgrade_database(opened(database))
+    again = everything(database)
+    assert again["schema"] == before["schema"] == schema_state.expected(database.kind)
+    assert {name: again["rows"][name] for name in kept} == kept
+    fresh_head = ["audit_head"] if "audit_head" in lost else []
+    assert [name for name in lost if again["rows"][name]] == fresh_head
+    assert _current(opened, database) == HEAD
+    assert cli("user", "add", "bob").code == 0
+
+
+def test_every_table_is_of_a_revision(database: Database, everything: Everything):
+    assert set(everything(database)["rows"]) == set().union(*MADE.values()) | {"alembic_version"}
+    assert tuple(MADE) == REVISIONS
+
+
+# ---- a failure at each statement -----------------------------------------------------------------------------
+
+
+def _statements(revision: str, kind: str, direction: str) -> list[str]:
+    script = next(script for script in migrate.scripts() if script.revision == revision)
+    ran: list[str] = []
+    with ddl.recording(ran, kind):
+        getattr(script.module, direction)()
+    return ran
+
+
+@contextlib.contextmanager
+def _failing_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[list[str]]:
+    """Let the database refuse the statement of this number; revisions take `run` from ddl when they are loaded."""
+    ran: list[str] = []
+    run = ddl.run
+
+    def countdown(statement: str) -> None:
+        ran.append(statement)
+        run(NO_SUCH_FUNCTION if len(ran) == number + 1 else statement)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ddl, "run", countdown)
+        yield ran
+
+
+@pytest.mark.parametrize("direction", ["upgrade", "downgrade"])
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_failing_statement_leaves_nothing_of_its_migration(
+    *,
+    blank_database: Database,
+    opened: Opened,
+    everything: Everything,
+    monkeypatch: pytest.MonkeyPatch,
+    revision: str,
+    direction: str,
+):
+    database = opened(blank_database)
+    start, end = (BEFORE[revision], revision) if direction == "upgrade" else (revision, BEFORE[revision])
+    if start != "base":
+        migrate.upgrade_database(database, to=start)
+    move = migrate.upgrade_database if direction == "upgrade" else migrate.downgrade_database
+    statements = _statements(revision, blank_database.kind, direction)
+    assert statements
+    before = everything(blank_database)
+    for number in range(len(statements)):
+        with _failing_at(monkeypatch, number) as ran, pytest.raises(errors.Internal, match="refused a statement"):
+            move(database, to=end)
+        assert len(ran) == number + 1
+        assert everything(blank_database) == before, f"left behind by a failure at: {statements[number]}"
+    move(database, to=end)
+    assert _current(opened, blank_database) == (None if end == "base" else end)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_no_entry_no_migration(blank_database: Database, opened: Opened, everything: Everything, revision: str):
+    database = opened(blank_database)
+    if revision != REVISIONS[0]:
+        migrate.upgrade_database(database, to=BEFORE[revision])
+    before = everything(blank_database)
+
+    def refuse(_connection: Any, _revision: str) -> None:
+        raise errors.DiskFull
+
+    with pytest.raises(errors.DiskFull):
+        migrate.upgrade_database(database, to=revision, applied=refuse)
+    assert everything(blank_database) == before
+
+
+def test_a_failure_keeps_the_revisions_before_it(
+    blank_database: Database, opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    first_two = sum(len(_statements(revision, blank_database.kind, "upgrade")) for revision in REVISIONS[:2])
+    with _failing_at(monkeypatch, first_two), pytest.raises(errors.Internal):
+        migrate.upgrade_database(opened(blank_database))
+    assert _current(opened, blank_database) == REVISIONS[1]
+    migrate.upgrade_database(opened(blank_database))
+    assert _current(opened, blank_database) == HEAD
+
+
+# ---- two operators -------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _somebody_migrates(database: Database) -> Iterator[Callable[[list[int]], bool]]:
+    """Hold what a migration holds; yields a function that says whether these processes wait for it."""
+    if database.path is None:
+        with contextlib.closing(database.raw()) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [migrate._ADVISORY_LOCK])  # noqa: SLF001 - the very lock
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid"
+            )
+            sql = f"{waiting} FROM pg_database WHERE datname = current_database())"
+            yield lambda pids: connection.execute(sql).fetchone() == (len(pids),)
+        return
+    descriptor = os.open(f"{database.path}-queue", os.O_RDONLY | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+        def wait(pids: list[int]) -> bool:
+            held_up = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+            return {int(line[5]) for line in held_up} >= set(pids)
+
+        yield wait
+    finally:
+        os.close(descriptor)
+
+
+def test_two_upgrades_at_once_do_it_once_and_both_end_well(blank_database: Database, process: ProcessCommandLine):
+    with _somebody_migrates(blank_database) as wait:
+        both = [process.spawn("db", "upgrade", "--yes") for _ in range(2)]
+        until = time.monotonic() + 20
+        while not wait([one.pid for one in both]):  # both have read the plan and wait their turn
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    answers = [one.communicate(timeout=30) for one in both]
+    assert [(one.returncode, err) for one, (_, err) in zip(both, answers, strict=True)] == [(0, ""), (0, "")]
+    applied = sorted([row["revision"] for row in json.loads(out)["result"]["rows"]] for out, _ in answers)
+    assert applied == [[], list(REVISIONS)]
+    assert process("db", "check").code == 0
+    assert process("audit", "verify").json["result"]["entries"] == len(REVISIONS)
+
+
+def test_an_upgrade_waits_only_so_long(blank_database: Database, process: ProcessCommandLine):
+    with _somebody_migrates(blank_database):
+        late = process("db", "upgrade", "--yes", env={"BLAIDCTL_STATEMENT_TIMEOUT_S": "1"})
+    assert (late.code, late.stdout, late.error["error_code"]) == (9, "", "BUSY")
+    assert process("db", "upgrade", "--yes").code == 0
