@@ -19,6 +19,8 @@ from blaidctl.core.errors import SettingsInvalid
 
 PREFIX = "BLAIDCTL_"
 CONFIG_VARIABLE = "BLAIDCTL_CONFIG"
+#: What `bot run` tells its process about itself; no settings, but known.
+INSTANCE_VARIABLES = frozenset({"BLAIDCTL_BOT_ID", "BLAIDCTL_INSTANCE_ID"})
 
 
 class Settings(BaseSettings):
@@ -85,7 +87,7 @@ class _Layered(Settings):
 
 def _refuse_unknown_variables() -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {CONFIG_VARIABLE}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known | INSTANCE_VARIABLES)
     if unknown:
         raise SettingsInvalid(
             f"unknown variable: {', '.join(unknown)}",
