@@ -28,7 +28,8 @@ class Defect(Result):
 class Verified(Result):
     """What was checked, and every defect (the first 100, in order of sequence)."""
 
-    columns: ClassVar = ("answer", "entries", "event_rows", "head_seq", "head_hash", "first_bad_seq", "defects")
+    columns: ClassVar = ("answer", "entries", "event_rows", "head_seq", "head_hash", "first_bad_seq", "not_checked")
+    tables: ClassVar = {"defects": ("check", "seq", "what")}
     answer: str
     entries: int
     event_rows: int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -86,6 +88,8 @@ class Result(BaseModel):
     columns: ClassVar[tuple[str, ...]] = ()
     #: Fields shown below the rows of a table.
     below: ClassVar[tuple[str, ...]] = ()
+    #: Fields of a record that hold rows: field → its columns; each is drawn as a table of its own.
+    tables: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     #: Fields that are shown once and never stored for replay.
     secret: ClassVar[frozenset[str]] = frozenset()
 

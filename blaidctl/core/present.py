@@ -26,7 +26,7 @@ _COLOURS = {
     "APPLIED": "green", "MAY_TRADE": "green", "MAY_NOT_TRADE": "red", "STOPPED": "dim",
 }  # fmt: skip
 NARROWEST = 80
-FOLDABLE = frozenset({"reason", "target", "tags", "exchanges", "strategy", "kill_reason"})
+FOLDABLE = frozenset({"what", "exit_status", "reason", "target", "tags", "exchanges", "strategy", "kill_reason"})
 LEAST_FOLDED = 12
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -87,6 +87,8 @@ def shown(value: Any) -> str:
     """Return one value for a person's table: as `cell`, times to the second (JSON and CSV carry the microseconds)."""
     if isinstance(value, str) and _TIME.fullmatch(value):
         return f"{value[:10]} {value[11:19]}Z"
+    if value is None:
+        return "-"
     return "none" if value == [] else cell(value)
 
 
@@ -95,7 +97,7 @@ def _tables(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence
     if not rows:
         drawn = None
     elif model.table_of is None:
-        drawn = record(rows[0], columns)
+        drawn = _with_tables(rows[0], columns, model.tables)
     else:
         drawn = grid(rows, columns, width())
     known = [name for name in model.below if answer.result.get(name) is not None]
@@ -159,6 +161,18 @@ def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], room: int) -
     for line in texts:
         table.add_row(*(Text(text, style=_COLOURS.get(text, "")) for text in line))
     return table
+
+
+def _with_tables(row: Mapping[str, Any], columns: Sequence[str], tables: Mapping[str, Sequence[str]]) -> Any:
+    """Return a record and, below it, the tables of the rows that it holds."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Any] = [record(row, columns)]
+    for name, names in tables.items():
+        if row[name]:
+            parts += [Text(""), Text(name.replace("_", " "), style="bold underline"), grid(row[name], names, width())]
+    return Group(*parts)
 
 
 def record(row: Mapping[str, Any], columns: Sequence[str]) -> Any:

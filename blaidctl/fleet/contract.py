@@ -138,8 +138,11 @@ class BotDetail(Bot):
 
     columns: ClassVar = (
         "id", "user_id", "name", "strategy", "tags", "exchanges", "state", "killed_at", "kill_event_id", "killed_by",
-        "kill_reason_code", "kill_reason", "created_at", "instances",
+        "kill_reason_code", "kill_reason", "created_at",
     )  # fmt: skip
+    tables: ClassVar = {
+        "instances": ("id", "status", "stop_reason", "pid", "exit_status", "started_at", "stop_confirmed_at")
+    }
     kill_event_id: int | None
     killed_by: str | None
     kill_reason_code: str | None

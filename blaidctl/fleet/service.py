@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import errors
 from blaidctl.core.contract import Finding
+from blaidctl.core.types import time_text
 from blaidctl.fleet import contract, queries, rules
 from blaidctl.fleet.vocabulary import BotState, Existence
 
@@ -120,13 +121,17 @@ def guard(tx: Tx, request: contract.Guard) -> contract.GuardAnswer:
     bot = require_bot(tx, request.bot)
     reasons = []
     if bot["killed_at"]:
-        kill = tx.first(queries.OPEN_KILL, bot_id=bot["id"]) or {"actor": "?", "reason_code": "?"}
-        reasons.append(
-            f"BOT_KILLED: killed at {bot['killed_at'].isoformat()} by {kill['actor']} ({kill['reason_code']})"
-        )
+        reasons.append(f"BOT_KILLED: bot {bot['id']} is {_killed(tx, bot)}")
     if request.instance is not None:
         reasons += _instance_reasons(tx, bot["id"], request.instance)
     return _guard_answer(request, reasons)
+
+
+def _killed(tx: Tx, bot: Row) -> str:
+    """Say since when and by whom a bot is killed; a state that no event explains says so."""
+    kill = tx.first(queries.OPEN_KILL, bot_id=bot["id"])
+    by = f"by {kill['actor']} ({kill['reason_code']})" if kill else "but no kill event says by whom"
+    return f"killed since {time_text(bot['killed_at'])} {by}"
 
 
 def _instance_reasons(tx: Tx, bot_id: str, instance_id: int) -> list[str]:
@@ -175,10 +180,7 @@ def start_instance(tx: Tx, request: contract.StartInstance) -> contract.StartedI
     """Give a supervisor the right to run one process of a bot that is not killed."""
     bot = require_bot(tx, request.bot, lock=True)
     if bot["killed_at"]:
-        kill = tx.first(queries.OPEN_KILL, bot_id=bot["id"]) or {"actor": "?", "reason_code": "?"}
-        raise errors.BotKilled(
-            f"bot {bot['id']} is killed since {bot['killed_at'].isoformat()} by {kill['actor']} ({kill['reason_code']})"
-        )
+        raise errors.BotKilled(f"bot {bot['id']} is {_killed(tx, bot)}")
     row = tx.first(
         queries.INSERT_INSTANCE,
         bot_id=bot["id"],
