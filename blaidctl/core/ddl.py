@@ -41,8 +41,7 @@ def spell(statement: str, kind: str) -> str:
 def run(statement: str) -> None:
     """Run one statement of a migration exactly as written (no parameter style may read a `%` or `:` in it)."""
     if _recorder:
-        lines = [line for line in statement.splitlines() if not line.lstrip().startswith("--")]
-        _recorder[-1][0].append(" ".join(" ".join(lines).split()))
+        _recorder[-1][0].append(" ".join(statement.split()))
         return
     op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statement)
 

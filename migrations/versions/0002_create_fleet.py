@@ -148,10 +148,10 @@ POSTGRESQL = [
         RAISE EXCEPTION '% are never deleted or renamed', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
     END $$
     """,
+    # READ COMMITTED only: an older snapshot would not show an instance that started meanwhile.
     """
     CREATE FUNCTION blaidctl_killed_guard() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        -- An older snapshot would not show an instance that started meanwhile.
         IF current_setting('transaction_isolation') <> 'read committed'
            AND EXISTS (SELECT 1 FROM changed WHERE killed_at IS NOT NULL) THEN
             RAISE EXCEPTION 'a bot is killed under READ COMMITTED only' USING ERRCODE = 'restrict_violation';
