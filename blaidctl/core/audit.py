@@ -14,7 +14,6 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from blaidctl import __version__
 from blaidctl.core.canonical import GENESIS, canonical, quote, sha256_text
 from blaidctl.core.errors import Internal
 from blaidctl.core.sql import Query
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from blaidctl.core.context import Context
 
 DONE, REFUSED = "DONE", "REFUSED"
 
@@ -121,15 +119,3 @@ def append(connection: Connection, entry: Entry) -> Receipt:
     _INSERT.on(connection, seq=seq, prev_hash=prev_hash, entry_hash=entry_hash, canonical=text, **columns)
     _MOVE_HEAD.on(connection, seq=seq, entry_hash=entry_hash)
     return Receipt(seq=seq, entry_hash=entry_hash.hex())
-
-
-def circumstances(ctx: Context) -> dict[str, Any]:
-    """Return what every entry records about its caller beside the actor: as the machine reports it."""
-    return {
-        "channel": ctx.channel,
-        "host": ctx.machine.host,
-        "on_behalf_of": ctx.on_behalf_of,
-        "os_user": ctx.machine.os_user,
-        "pid": ctx.machine.pid,
-        "tool_version": __version__,
-    }

@@ -13,8 +13,9 @@ import re
 import secrets
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from blaidctl import __version__
 from blaidctl.core import clock
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ class Context:
     now: Callable[[], datetime] = clock.utc_now
     #: Receipts of the acts that were committed under this context: what no later failure may deny.
     receipts: list[Receipt] = field(default_factory=list)
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return what every audit entry records about its caller beside the actor: as the machine reports it."""
+        return {
+            "channel": self.channel,
+            "host": self.machine.host,
+            "on_behalf_of": self.on_behalf_of,
+            "os_user": self.machine.os_user,
+            "pid": self.machine.pid,
+            "tool_version": __version__,
+        }
+
     #: (what is being done, how much there is) → a function to call with how far it has come.
     progress: Callable[[str, int], Callable[[int], None]] = silent
 

@@ -268,7 +268,7 @@ class _Attempt:
             trace_id=self.ctx.trace_id,
             events=tx.digests,
             what={
-                **audit.circumstances(self.ctx),
+                **self.ctx.circumstances(),
                 "after": tx.after,
                 "before": tx.before,
                 "reason": getattr(self.request, "reason", None),

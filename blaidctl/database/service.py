@@ -91,7 +91,7 @@ def _entry(ctx: Context, revision: str) -> audit.Entry:
         request_id=request_id,
         trace_id=ctx.trace_id,
         what={
-            **audit.circumstances(ctx),
+            **ctx.circumstances(),
             "after": {"revision": revision},
             "before": {"revision": revisions.REVISIONS[before] if before >= 0 else None},
             "reason": None,
