@@ -1,8 +1,9 @@
 """`guard`, `status`, `user …`, `bot …`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from blaidctl.core.command import (
     DryRun,
@@ -12,7 +13,9 @@ from blaidctl.core.command import (
     RequestIdOption,
     TraceId,
     run,
+    run_program,
 )
+from blaidctl.core.operation import resolve
 
 user = typer.Typer(no_args_is_help=True, help="Owners of bots.")
 bot = typer.Typer(no_args_is_help=True, help="The bots: registry and supervised processes.")
@@ -139,3 +142,50 @@ def bot_show(
     Writes: nothing. Exit: 0; 3 unknown bot; 8 no database. Again: safe.
     """
     return run("bot show", locals())
+
+
+class CommandAfterDashes(TyperCommand):
+    """`bot run`: the bot's own command line stands after `--`, all of it, and nothing else does."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as always, then compare with what stood after the dashes: the parser itself drops them."""
+        given = [*args, "--"]
+        rest = super().parse_args(ctx, args)
+        after = given[given.index("--") + 1 : -1]
+        if not ctx.params["standby"] and (not after or list(ctx.params["command"] or ()) != after):
+            raise typer.TyperException("give the bot's command after `--`: blaidctl bot run BOT -- CMD ARG…")
+        return rest
+
+
+@bot.command("run", cls=CommandAfterDashes)
+def bot_run(
+    bot: BotId,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="-- CMD [ARG]", help="The bot's program; no shell in between.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="The account that it trades on; recorded.")] = None,
+    standby: Annotated[bool, typer.Option("--standby", help="Not built yet: answers 501.")] = False,
+    trace_id: TraceId = None,
+    output: OutputOption = None,
+) -> int:
+    """Run a bot's real process under supervision: a kill ends it within a second and is confirmed.
+
+    CMD runs in a process group of its own and ends with all that it started there: TERM, then KILL after
+    BLAIDCTL_GRACE_S. It is told TRACEPARENT, BLAIDCTL_BOT_ID and BLAIDCTL_INSTANCE_ID. Without the database it ends
+    after BLAIDCTL_LEASE_S. SIGTERM or Ctrl-C stops it.
+
+    Example: blaidctl bot run momo-1 -- ./momo --config momo.toml
+
+    Writes: the instance, its heartbeats and its end; an audit entry for the start, the run and the end.
+
+    Exit: 0 CMD ended with 0, or was stopped by a signal to this program; 1 CMD failed, or is not proven gone; 2
+    input, or CMD is no program; 3 unknown bot; 5 the bot is killed, or was killed while it ran; 7 --standby; 8 no
+    database, or none for the length of the lease; 9 busy.
+
+    Again: safe; each run is an instance of its own.
+    """
+
+    def program(ctx: Any) -> int:
+        return int(resolve("blaidctl.fleet.supervisor:run_bot")(ctx, bot, account, command, standby=standby))
+
+    return run_program(program, locals(), "bot run")
