@@ -10,7 +10,9 @@ away.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import socket
 import sqlite3
 import threading
 from pathlib import Path
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 #: How many of SQLite's own instructions pass between two looks at the clock of a statement.
 _SQLITE_STEPS_BETWEEN_LOOKS = 100_000
+#: How much longer than its own limits PostgreSQL may take to answer before it counts as hung.
+_SERVER_GRACE_S = 5
 
 
 class Database:
@@ -128,9 +132,11 @@ class Database:
     def _session(self, purpose: str, statement_timeout_s: float, lock_timeout_s: float) -> Iterator[Connection]:
         with translated(self), self.engine.connect() as raw:
             connection = raw.execution_options(blaidctl_purpose=purpose)
+            limit_s = statement_timeout_s and statement_timeout_s + lock_timeout_s + _SERVER_GRACE_S
             try:
-                self._limit(connection, purpose, statement_timeout_s, lock_timeout_s)
-                yield connection
+                with _cut_off_after(connection, limit_s):
+                    self._limit(connection, purpose, statement_timeout_s, lock_timeout_s)
+                    yield connection
             except DBAPIError:
                 connection.invalidate()
                 raise
@@ -249,6 +255,27 @@ def _driver_errors() -> Iterator[None]:
         yield
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise DriverMissing(f"the driver for PostgreSQL is not installed ({error})") from error
+
+
+@contextlib.contextmanager
+def _cut_off_after(connection: Connection, limit_s: float) -> Iterator[None]:
+    """Shut the socket to a PostgreSQL server that hangs: its own time limits hang with it; 0 means no limit."""
+    if connection.dialect.name == "sqlite" or not limit_s:
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+
+    def cut() -> None:
+        with contextlib.suppress(Exception), socket.socket(fileno=os.dup(driver.pgconn.socket)) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(limit_s, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _alarm(limit_s: float) -> Any:

@@ -29,6 +29,7 @@ _SQLITE: dict[int, tuple[type[BlaidError], str]] = {
     sqlite3.SQLITE_PERM: (errors.DatabasePermission, "no permission to open {db}"),
     sqlite3.SQLITE_AUTH: (errors.DatabasePermission, "no permission on {db}"),
     sqlite3.SQLITE_FULL: (errors.DiskFull, "the disk that holds {db} is full"),
+    sqlite3.SQLITE_IOERR_SHMSIZE: (errors.DiskFull, "the disk that holds {db} is full"),  # no room for the WAL's index
     sqlite3.SQLITE_CANTOPEN: (errors.DatabaseDown, "the database {db} cannot be opened"),
     sqlite3.SQLITE_IOERR: (errors.DatabaseDown, "reading or writing {db} failed"),
     sqlite3.SQLITE_CORRUPT: (errors.DatabaseCorrupt, "the database {db} is damaged"),
@@ -80,9 +81,10 @@ def _from_sqlite(error: sqlite3.Error, shown: str) -> BlaidError:
         return errors.Internal(f"SQLite refused a statement: {error}")
     if "no such table" in str(error):
         return errors.SchemaBehind(f"the schema of {shown} is not there ({error})")
-    if (code & _PRIMARY) not in _SQLITE:
+    known = _SQLITE.get(code) or _SQLITE.get(code & _PRIMARY)
+    if known is None:
         return errors.Internal(f"SQLite refused a statement: {error}")
-    cls, sentence = _SQLITE[code & _PRIMARY]
+    cls, sentence = known
     lost = (code & _PRIMARY) == sqlite3.SQLITE_IOERR
     return cls(f"{sentence.format(db=shown)} ({error})", connection_lost=lost)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sqlite3
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import OperationalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,19 +25,20 @@ class NotUtf8Error(Exception):
 def rows(connection: Connection, sql: str) -> Iterator[Iterator[tuple[Any, ...]]]:
     """Open a cursor inside the connection's transaction; several may be open at once."""
     driver: Any = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite":
-        cursor = driver.execute(sql)
-        cursor.arraysize = BATCH_ROWS
-    else:
-        cursor = driver.cursor(name=f"blaidctl_{next(_names)}")
-        cursor.itersize = BATCH_ROWS
-        cursor.execute(sql, binary=True)
+    sqlite = connection.dialect.name == "sqlite"
+    cursor = driver.cursor() if sqlite else driver.cursor(name=f"blaidctl_{next(_names)}")
     try:
+        if sqlite:
+            cursor.arraysize = BATCH_ROWS
+            cursor.execute(sql)
+        else:
+            cursor.itersize = BATCH_ROWS
+            cursor.execute(sql, binary=True)
         yield cursor
-    except sqlite3.OperationalError as error:
-        if "decode to UTF-8" not in str(error):
-            raise
-        raise NotUtf8Error(str(error)) from error
+    except connection.dialect.loaded_dbapi.Error as error:
+        if "decode to UTF-8" in str(error):
+            raise NotUtf8Error(str(error)) from error
+        raise OperationalError(sql, None, error) from error  # as SQLAlchemy's own cursor raises it
     finally:
         with contextlib.suppress(
             Exception
