@@ -152,7 +152,9 @@ class CommandAfterDashes(TyperCommand):
         given = [*args, "--"]
         rest = super().parse_args(ctx, args)
         after = given[given.index("--") + 1 : -1]
-        if not ctx.params["standby"] and (not after or list(ctx.params["command"] or ()) != after):
+        if ctx.params["standby"] or ctx.resilient_parsing:  # answered elsewhere; completing words at a prompt
+            return rest
+        if not after or list(ctx.params["command"] or ()) != after:
             raise typer.TyperException("give the bot's command after `--`: blaidctl bot run BOT -- CMD ARG…")
         return rest
 

@@ -97,7 +97,7 @@ class _Instance:
     bot: str
     id: int
     attempt: int
-    #: Monotonic time before the right was asked for: the first lease counts from here.
+    #: The monotonic time at which the right was given: the first lease counts from here.
     granted_s: float
 
     def __str__(self) -> str:
@@ -143,7 +143,6 @@ class _Instance:
 
 def _start(ctx: Context, bot: str, account: str | None) -> _Instance:
     """Ask for the right to run a process of a bot."""
-    granted_s = clock.monotonic_s()
     asked = {"bot": bot, "account": account, "host": ctx.machine.host, "boot_id": process.boot_id()}
     try:
         answer = _within(_patience_s(ctx), lambda: execute(ctx, the_map()["instance start"], asked))
@@ -152,9 +151,10 @@ def _start(ctx: Context, bot: str, account: str | None) -> _Instance:
             f"{error.message}; no process was started",
             next_steps=[f"Run it again. `blaidctl bot show {bot}` may show an instance as STARTING that never ran."],
         ) from error
+    instance = _Instance(ctx, bot, answer.result["instance_id"], answer.result["attempt"], clock.monotonic_s())
     # Said before there is a process: from then on nothing may block, and a pipe can.
-    talk(f"bot {bot}: instance {answer.result['instance_id']} may run ({_receipt(answer)})")
-    return _Instance(ctx, bot, answer.result["instance_id"], answer.result["attempt"], granted_s)
+    talk(f"{instance} may run ({_receipt(answer)})")
+    return instance
 
 
 def _receipt(answer: Answer) -> str:

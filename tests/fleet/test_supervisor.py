@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LIMIT_S = 30
 WHY = ("--reason-code", "DRILL", "--reason", "a drill")
-#: Heartbeat and grace of a second, a lease of two: what the tests wait for comes soon.
-QUICK = {"BLAIDCTL_HEARTBEAT_S": "1", "BLAIDCTL_LEASE_S": "2", "BLAIDCTL_GRACE_S": "1"}
+#: Heartbeat and grace of a second, a lease of three: what the tests wait for comes soon.
+QUICK = {"BLAIDCTL_HEARTBEAT_S": "1", "BLAIDCTL_LEASE_S": "3", "BLAIDCTL_GRACE_S": "1"}
 #: The same with a lease that does not end while a busy machine looks elsewhere.
 CALM = {**QUICK, "BLAIDCTL_LEASE_S": "60"}
 COLUMNS = (
@@ -211,10 +211,10 @@ def test_the_process_asks_the_guard_about_itself(process: ProcessCommandLine, ho
 
 
 def test_a_kill_ends_the_process_and_waits_for_the_proof(
-    run: Callable[..., Supervised], process: ProcessCommandLine, database: Database
+    run: Callable[..., Supervised], cli: CommandLine, database: Database
 ):
     running = run(*MEEK)
-    killed = process("kill", "b1", *WHY, "--wait", "20")
+    killed = cli("kill", "b1", *WHY, "--wait", "20")
     assert running.gone()
     assert (killed.code, killed.json["result"]["stops_unconfirmed"]) == (0, [])
     code, stderr = running.ended()
@@ -226,25 +226,25 @@ def test_a_kill_ends_the_process_and_waits_for_the_proof(
     assert error["error_code"] == "BOT_KILLED"
     assert f"process {running.pids[0]} (instance {running.instance} of bot b1) is gone" in error["message"]
     assert acts(database)[-1] == ("instance finish", "DONE")
-    assert process("audit", "verify").code == 0
+    assert cli("audit", "verify").code == 0
 
 
 def test_a_kill_ends_who_ignores_term_and_its_children_after_the_grace(
-    run: Callable[..., Supervised], process: ProcessCommandLine
+    run: Callable[..., Supervised], cli: CommandLine
 ):
     running = run(*STUBBORN)
     assert len(running.pids) == 2
-    killed = process("kill", "b1", *WHY, "--wait", "20")
+    killed = cli("kill", "b1", *WHY, "--wait", "20")
     assert running.gone()
     assert (killed.code, killed.json["result"]["stops_unconfirmed"]) == (0, [])
     assert running.ended()[0] == 5
     assert running.row()["exit_status"] == "signal 9 SIGKILL"
 
 
-def test_a_full_pipe_does_not_protect_from_a_kill(run: Callable[..., Supervised], process: ProcessCommandLine):
+def test_a_full_pipe_does_not_protect_from_a_kill(run: Callable[..., Supervised], cli: CommandLine):
     """Nobody reads the supervisor's standard error, and the process has filled it."""
     running = run("sh", "-c", "echo $$ >pids; exec cat /dev/zero >&2")
-    assert process("kill", "b1", *WHY, "--wait", "20").code == 0
+    assert cli("kill", "b1", *WHY, "--wait", "20").code == 0
     assert running.gone()
 
 
@@ -288,13 +288,13 @@ def test_a_killed_bot_is_refused_and_the_refusal_is_an_entry(cli: CommandLine, d
 
 
 def test_a_stop_without_a_supervisor_is_not_confirmed(
-    run: Callable[..., Supervised], process: ProcessCommandLine, database: Database
+    run: Callable[..., Supervised], cli: CommandLine, database: Database
 ):
     running = run(*MEEK)
     running.popen.kill()
     running.popen.wait()
     os.kill(running.pids[0], signal.SIGKILL)  # it is gone, but nobody is there who could prove it
-    killed = process("kill", "b1", *WHY, "--wait", "1")
+    killed = cli("kill", "b1", *WHY, "--wait", "1")
     assert (killed.code, killed.error["error_code"]) == (1, "STOP_UNCONFIRMED")
     found = running.row()
     assert killed.error["missing_requirements"] == [
@@ -328,6 +328,7 @@ def test_a_process_that_does_not_vanish_is_never_confirmed(
 
 
 @pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.usefixtures("sqlite_database")
 def test_a_supervisor_that_must_stop_takes_its_process_along(run: Callable[..., Supervised], order: signal.Signals):
     running = run(*MEEK)
     running.popen.send_signal(signal.SIGTSTP)  # Ctrl-Z has no effect
@@ -363,6 +364,21 @@ def test_an_order_to_stop_while_the_start_is_being_written_is_not_lost(
     assert not (home / "ran").exists()
 
 
+@pytest.mark.usefixtures("fleet")
+def test_a_start_that_waited_longer_than_a_lease_has_a_whole_one(
+    process: ProcessCommandLine, sqlite_database: Database
+):
+    holder = sqlite_database.raw()
+    holder.execute("BEGIN IMMEDIATE")
+    patient = {**QUICK, "BLAIDCTL_LOCK_TIMEOUT_S": "30"}
+    supervisor = process.spawn("bot", "run", "b1", "--", "sleep", "0.5", env=patient)
+    wait_for(lambda: catches(supervisor.pid, signal.SIGTERM))
+    time.sleep(3.2)
+    holder.execute("ROLLBACK")
+    stderr = supervisor.communicate(timeout=LIMIT_S)[1]
+    assert supervisor.returncode == 0, stderr
+
+
 def catches(pid: int, number: signal.Signals) -> bool:
     """Say whether a process has a handler of its own for a signal."""
     caught = re.search(r"^SigCgt:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
@@ -370,6 +386,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
+@pytest.mark.usefixtures("sqlite_database")
 def test_a_signal_that_is_ignored_on_purpose_stays_ignored(run: Callable[..., Supervised]):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:
@@ -402,9 +419,9 @@ def moved_away(path: Path) -> Iterator[None]:
 
 
 def test_heartbeats_are_written_and_renew_the_lease(run: Callable[..., Supervised]):
-    running = run(*MEEK, env={**QUICK, "BLAIDCTL_LEASE_S": "3"})
+    running = run(*MEEK, env={**QUICK, "BLAIDCTL_LEASE_S": "4"})
     first = running.row()["heartbeat_at"]
-    time.sleep(4)  # longer than the lease
+    time.sleep(5)  # longer than the lease
     assert running.row()["heartbeat_at"] > first
     assert running.popen.poll() is None
     assert not running.gone()
@@ -418,7 +435,7 @@ def test_a_lost_sqlite_file_ends_the_process_with_its_lease(run: Callable[..., S
     assert running.gone()
     error = json.loads(stderr.splitlines()[-1])
     assert (code, error["error_code"]) == (8, "DATABASE_MISSING")
-    assert "no heartbeat could be written for 2 s" in error["message"]
+    assert "no heartbeat could be written for 3 s" in error["message"]
     assert "NOT RECORDED" in stderr
     assert running.row()["status"] == "RUNNING"
 
@@ -553,6 +570,12 @@ def test_a_command_without_dashes_is_told_how(cli: CommandLine):
 def test_dashes_of_the_command_are_its_own(cli: CommandLine, capfd: pytest.CaptureFixture[str]):
     assert cli("bot", "run", "b1", "--", "echo", "--account", "a", "--", "--help").code == 0
     assert capfd.readouterr().out == "--account a -- --help\n"
+
+
+@pytest.mark.usefixtures("sqlite_database")
+def test_a_prompt_completes_its_words(process: ProcessCommandLine):
+    asked = {"_BLAIDCTL_COMPLETE": "complete_bash", "COMP_WORDS": "blaidctl bot run --st", "COMP_CWORD": "3"}
+    assert process(env=asked).stdout == "--standby\n"
 
 
 def test_an_unknown_bot_starts_nothing(cli: CommandLine, database: Database):
