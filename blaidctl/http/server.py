@@ -35,7 +35,7 @@ HEADER_BYTES_MAX = 16 * 1024
 KEEP_ALIVE_S = 5
 #: A connection without a complete request head for this long is closed.
 REQUEST_WITHIN_S = 10
-#: Longer than any request may take: the wait for a lock, a statement, and the longest `wait` of a kill.
+#: Longer than a request takes by default: the wait for a lock, a statement, and the longest `wait` of a kill.
 STOP_WITHIN_S = 75
 BACKLOG = 128
 PORT_MAX = 65535

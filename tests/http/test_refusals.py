@@ -253,11 +253,14 @@ class BothEntrances:
     def fail(self, error: BaseException) -> tuple[httpx.Response, Run]:
         with mock.patch.object(blaidctl.kill.service, "kill", side_effect=error):
             # An unknown outcome names its request id, so both ask under the same.
-            return asyncio.run(self._call()), self._cli("kill", "a1", *WHY, "--request-id", "the-same")
+            return self.ask(), self._cli("kill", "a1", *WHY, "--request-id", "the-same")
 
-    async def _call(self) -> httpx.Response:
+    def ask(self, request_id: str = "the-same") -> httpx.Response:
+        return asyncio.run(self._call(request_id))
+
+    async def _call(self, request_id: str) -> httpx.Response:
         async with self._shim(self._token) as alice:
-            return await alice.post("/api/bots/a1/kill", json=KILL, headers={"Idempotency-Key": "the-same"})
+            return await alice.post("/api/bots/a1/kill", json=KILL, headers={"Idempotency-Key": request_id})
 
 
 @pytest.fixture
@@ -285,3 +288,13 @@ def test_a_bug_is_500_without_a_traceback(both: BothEntrances, capfd: pytest.Cap
     said = capfd.readouterr().err
     assert body["trace_id"] in said
     assert "Traceback" not in said
+
+
+def test_a_bug_after_the_commit_does_not_deny_it(both: BothEntrances, sqlite_database: Database):
+    with mock.patch.object(blaidctl.kill.service, "confirm_stops", side_effect=ZeroDivisionError):
+        late = problem(both.ask(), 500, "INTERNAL")
+    assert "the change IS written" in late["message"]
+    assert len(events(sqlite_database)) == 1
+    with mock.patch.object(blaidctl.kill.service, "kill", side_effect=ZeroDivisionError):
+        early = problem(both.ask("another"), 500, "INTERNAL")
+    assert "IS written" not in early["message"], "what another request wrote is not this one's"

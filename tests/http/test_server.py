@@ -20,6 +20,7 @@ import pytest
 
 import blaidctl.kill.service
 from blaidctl.http.app import IN_WORK_MAX, KEPT_FOR_URGENT
+from blaidctl.http.server import _listener
 from tests.http.desk import FIELDS, KILL, answer, client, desk, in_process, problem, same_as_cli, serve, token
 from tests.kill.fleet import WHY, events, fleet, refused, verified
 from tests.support.database import Database
@@ -292,3 +293,11 @@ def _answered(raw: socket.socket) -> tuple[int, dict[str, Any]]:
 
 def _all_of(raw: socket.socket) -> bytes:
     return b"".join(iter(lambda: raw.recv(65536), b""))
+
+
+def test_no_answer_waits_for_the_caller_s_acknowledgement():
+    listener = _listener("127.0.0.1", 0)
+    with listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
