@@ -35,13 +35,19 @@ def _entry(text: str, entry_hash: str) -> contract.Entry:
         action=entry["action"],
         outcome=entry["outcome"],
         actor=entry["actor"],
-        target=what["target"],
+        target=_as_values(what["target"]),
         reason=what["reason"],
         error_code=what.get("error_code"),
         trace_id=entry["trace_id"],
         request_id=entry["request_id"],
         entry_hash=entry_hash,
     )
+
+
+def _as_values(target: Any) -> Any:
+    """Return a target for reading: a refused request stands in its entry as text, exactly as it was asked."""
+    refused = target.get("request") if isinstance(target, dict) else None
+    return {**target, "request": json.loads(refused)} if isinstance(refused, str) else target
 
 
 def export_lines(connection: Connection) -> Iterator[str]:

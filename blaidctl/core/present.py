@@ -14,7 +14,7 @@ from blaidctl.core.text import json_text, printable
 from blaidctl.core.vocabulary import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from blaidctl.core.execute import Answer
 
@@ -26,8 +26,11 @@ _COLOURS = {
     "APPLIED": "green", "MAY_TRADE": "green", "MAY_NOT_TRADE": "red", "STOPPED": "dim",
 }  # fmt: skip
 NARROWEST = 80
-FOLDABLE = frozenset({"what", "exit_status", "reason", "target", "tags", "exchanges", "strategy", "kill_reason"})
+#: What a person wrote: in a table it may fold anywhere. Everything else may hold an id and folds between words only.
+FOLDABLE = frozenset({"reason", "kill_reason", "strategy"})
 LEAST_FOLDED = 12
+#: Blank cells between two columns.
+GAP = 2
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -109,7 +112,7 @@ def _drawn(picture: Any, lines: Sequence[str]) -> str:
     from rich.console import Console
 
     buffer = io.StringIO()
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # empty counts as unset: no-color.org
     console = Console(
         file=buffer,
         force_terminal=colour,
@@ -119,7 +122,7 @@ def _drawn(picture: Any, lines: Sequence[str]) -> str:
         markup=False,
         emoji=False,
     )
-    console.print("(none)" if picture is None else picture)
+    console.print("(none)" if picture is None else picture, soft_wrap=True)
     for line in lines:
         console.print(line, style="dim", soft_wrap=True)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
@@ -140,27 +143,40 @@ def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], room: int) -
     from rich.text import Text
 
     texts = [[shown(row.get(name)) for name in columns] for row in rows]
-    # What a person wrote may fold anywhere; an id, a hash, a time or an amount only between words.
-    unbroken = [
-        LEAST_FOLDED
-        if name in FOLDABLE
-        else max(
-            len(word) for text in (name.replace("_", " "), *(line[i] for line in texts)) for word in text.split(" ")
-        )
-        for i, name in enumerate(columns)
-    ]
-    if sum(unbroken) + 2 * (len(columns) - 1) > room:
+    widths = _widths(columns, texts, room)
+    if widths is None:
         blank = Text("")
         parts: list[Any] = []
         for row in rows:
-            parts += [record(row, columns), blank]
+            parts += [record(row, columns, room), blank]
         return Group(*parts[:-1])
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, least in zip(columns, unbroken, strict=True):
-        table.add_column(name.replace("_", " ").upper(), overflow="fold", min_width=min(least, room))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name, wide in zip(columns, widths, strict=True):
+        table.add_column(name.replace("_", " ").upper(), overflow="fold", width=wide)
     for line in texts:
         table.add_row(*(Text(text, style=_COLOURS.get(text, "")) for text in line))
     return table
+
+
+def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Return how wide each column is drawn; None when they cannot stand side by side without cutting a word."""
+    from rich.cells import cell_len
+
+    widths, slacks = [], []
+    for i, name in enumerate(columns):
+        column = [name.replace("_", " "), *(line[i] for line in texts)]
+        widths.append(max(map(cell_len, column)))
+        longest_word = max(cell_len(word) for text in column for word in text.split(" "))
+        least = min(longest_word, LEAST_FOLDED) if name in FOLDABLE else longest_word
+        slacks.append(widths[i] - least)
+    excess = sum(widths) + GAP * (len(columns) - 1) - room
+    if excess > sum(slacks):
+        return None
+    while excess > 0:  # whoever has most to spare gives first: prose folds before times do
+        i = max(range(len(slacks)), key=slacks.__getitem__)
+        given = min(excess, slacks[i])
+        widths[i], slacks[i], excess = widths[i] - given, slacks[i] - given, excess - given
+    return widths
 
 
 def _with_tables(row: Mapping[str, Any], columns: Sequence[str], tables: Mapping[str, Sequence[str]]) -> Any:
@@ -168,25 +184,42 @@ def _with_tables(row: Mapping[str, Any], columns: Sequence[str], tables: Mapping
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = [record(row, columns)]
+    parts: list[Any] = [record(row, columns, width())]
     for name, names in tables.items():
         if row[name]:
             parts += [Text(""), Text(name.replace("_", " "), style="bold underline"), grid(row[name], names, width())]
     return Group(*parts)
 
 
-def record(row: Mapping[str, Any], columns: Sequence[str]) -> Any:
-    """Return one record as `name  value` lines."""
-    from rich.table import Table
+def record(row: Mapping[str, Any], columns: Sequence[str], room: int) -> Any:
+    """Return one record as `name  value` lines.
+
+    A word longer than the room stands whole and leaves the wrapping to the terminal: an id or a hash can be copied.
+    """
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name in columns:
-        text = shown(row.get(name))
-        table.add_row(name.replace("_", " "), Text(text, style=_COLOURS.get(text, "")))
-    return table
+    names = [name.replace("_", " ") for name in columns]
+    margin = max(map(len, names)) + GAP
+    lines: list[Text] = []
+    for name, column in zip(names, columns, strict=True):
+        text = shown(row.get(column))
+        for number, piece in enumerate(_between_words(text, room - margin)):
+            line = Text((" " * margin if number else name.ljust(margin)), style="bold")
+            lines.append(line.append(piece, style=f"not bold {_COLOURS.get(text, '')}"))
+    return Text("\n", no_wrap=True, overflow="ignore").join(lines)
+
+
+def _between_words(text: str, room: int) -> Iterator[str]:
+    from rich.cells import cell_len
+
+    line = ""
+    for word in text.split(" "):
+        if line and cell_len(line) + 1 + cell_len(word) > room:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    yield line
 
 
 def footer(answer: Answer) -> list[str]:
