@@ -329,13 +329,6 @@ class Unauthenticated(Forbidden):
     next_steps = ("Send `Authorization: Bearer TOKEN`; `blaidctl token add` makes one.",)
 
 
-class OutsideScope(Forbidden):
-    """The act reaches beyond the bots of the token's owner."""
-
-    error_code = "OUTSIDE_SCOPE"
-    next_steps = ("Ask the owner of those bots, or the risk desk at its own terminal.",)
-
-
 # --- 7: not implemented -------------------------------------------------------------------------------------------
 
 

@@ -57,7 +57,6 @@ CODES = {
     "DATABASE_GUARD_REFUSED": (4, 409),
     "BOT_KILLED": (5, 422),
     "UNAUTHENTICATED": (6, 401),
-    "OUTSIDE_SCOPE": (6, 403),
     "NOT_IMPLEMENTED": (7, 501),
     "DATABASE_DOWN": (8, 503),
     "DATABASE_MISSING": (8, 503),
@@ -141,6 +140,17 @@ def test_every_page_that_an_error_names_is_there():
     }
     assert named >= {"runbooks/database-down.md", "runbooks/suspected-tampering.md", "AUDIT_FINDINGS.md"}
     assert {page for page in named if not (ROOT / page).is_file()} == set()
+
+
+def test_every_error_is_raised_somewhere():
+    sources = [path for path in (ROOT / "blaidctl").rglob("*.py") if path.name != "errors.py"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    unused = [
+        leaf.error_code
+        for leaf in LEAVES
+        if not re.search(rf'\b{leaf.__name__}\b(?!["`])|error_code="{leaf.error_code}"', text)
+    ]
+    assert unused == [], "errors that nothing raises: remove them"
 
 
 def _texts_of_tests() -> set[str]:
