@@ -58,7 +58,9 @@ def unguarded(database: Database) -> Iterator[Any]:
         for mode in ("DISABLE", "ENABLE ALWAYS"):
             for table, trigger in rows:
                 connection.execute(
-                    pg.SQL("ALTER TABLE {} " + mode + " TRIGGER {}").format(pg.Identifier(table), pg.Identifier(trigger))  # type: ignore[arg-type]
+                    pg.SQL("ALTER TABLE {} " + mode + " TRIGGER {}").format(
+                        pg.Identifier(table), pg.Identifier(trigger)
+                    )  # type: ignore[arg-type]
                 )
             if mode == "DISABLE":
                 connection.execute("SET session_replication_role = replica")
@@ -80,7 +82,10 @@ def rehash(database: Database, seq: int, old: str, new: str) -> None:
     forged = text.replace(old, new)
     digest = hashlib.sha256(forged.encode()).hexdigest()
     quoted = forged.replace("'", "''")
-    tamper(database, f"UPDATE audit_log SET canonical = '{quoted}', entry_hash = {blob(database, digest)} WHERE seq = {seq}")
+    tamper(
+        database,
+        f"UPDATE audit_log SET canonical = '{quoted}', entry_hash = {blob(database, digest)} WHERE seq = {seq}",
+    )
 
 
 def blob(database: Database, digits: str) -> str:

@@ -64,7 +64,9 @@ def test_an_old_id_is_never_written_again(cli: CommandLine, database: Database):
     taken = "append-only|exists|UNIQUE|duplicate key|must be the head"
     statements = []
     for table, key in (("audit_log", "seq"), ("kill_events", "id"), ("requests", "act_id")):
-        copy = f"INTO {table} SELECT * FROM {table} WHERE {key} = (SELECT m FROM (SELECT max({key}) AS m FROM {table}) t)"
+        copy = (
+            f"INTO {table} SELECT * FROM {table} WHERE {key} = (SELECT m FROM (SELECT max({key}) AS m FROM {table}) t)"
+        )
         statements.append((f"INSERT {copy}", taken))
         if database.kind == "sqlite":
             statements += [(f"INSERT OR REPLACE {copy}", taken), (f"REPLACE {copy}", taken)]
@@ -88,10 +90,10 @@ def test_the_log_grows_at_its_head_only(cli: CommandLine, database: Database):
     last = history(cli)["last"]
     zero, one = blob(database, ZERO), blob(database, ONE)
     head = "(SELECT entry_hash FROM audit_head)"
-    rest = "act_id, action, actor, created_at, events, outcome, request_id, trace_id, canonical FROM audit_log WHERE seq = 1"
+    columns = "act_id, action, actor, created_at, events, outcome, request_id, trace_id, canonical"
 
     def entry(seq: int, prev: str, own: str) -> str:
-        return f"INSERT INTO audit_log SELECT {seq}, {prev}, {own}, {rest}"
+        return f"INSERT INTO audit_log SELECT {seq}, {prev}, {own}, {columns} FROM audit_log WHERE seq = 1"
 
     seq, prev = "seq must be the head plus one", "prev_hash must be the head"
     old = "(SELECT prev_hash FROM audit_log WHERE seq = 2)"
@@ -106,7 +108,10 @@ def test_the_log_grows_at_its_head_only(cli: CommandLine, database: Database):
             (entry(last + 1, zero, one), prev),  # a second beginning
             (entry(last + 1, one, one), prev),
             (entry(last + 1, old, one), prev),  # a fork
-            (entry(last + 1, head, "(SELECT entry_hash FROM audit_log WHERE seq = 1)"), "append-only|SHA-256|duplicate key"),
+            (
+                entry(last + 1, head, "(SELECT entry_hash FROM audit_log WHERE seq = 1)"),
+                "append-only|SHA-256|duplicate key",
+            ),
             (entry(last + 1, head, blob(database, "11" * 31)), "(?i)check|SHA-256"),
         ],
     )
@@ -129,8 +134,10 @@ def test_the_head_is_the_last_entry_and_there_is_one(cli: CommandLine, database:
         (f"UPDATE audit_head SET seq = {last - 1}", "audit_head must equal"),
         (f"UPDATE audit_head SET entry_hash = {one}", "audit_head must equal"),
         (
-            f"UPDATE audit_head SET seq = {last - 1}, entry_hash ="
-            f" (SELECT entry_hash FROM audit_log WHERE seq = {last - 1})",
+            (
+                f"UPDATE audit_head SET seq = {last - 1}, entry_hash ="
+                f" (SELECT entry_hash FROM audit_log WHERE seq = {last - 1})"
+            ),
             "audit_head must equal",
         ),
         ("UPDATE audit_head SET id = 2", "audit_head must equal|[Cc]heck|CHECK"),
@@ -169,6 +176,6 @@ def test_a_row_needs_what_makes_it_evidence(cli: CommandLine, database: Database
         with contextlib.closing(database.raw()) as connection:
             if database.kind == "sqlite":
                 connection.execute("PRAGMA foreign_keys=ON")
-            with pytest.raises(Exception, match="(?i)constraint"):
+            with pytest.raises(Exception, match=r"(?i)constraint"):
                 connection.execute(f"INSERT INTO kill_events ({names}) VALUES ({values})")
         assert dump(database) == before, change

@@ -103,9 +103,7 @@ def test_defects_beyond_a_hundred_are_counted_out(cli: CommandLine, database: Da
     assert (len(run.json["result"]["defects"]), first) == (chain.MOST_DEFECTS, 1)
 
 
-def test_several_processes_answer_as_one_does(
-    cli: CommandLine, database: Database, monkeypatch: pytest.MonkeyPatch
-):
+def test_several_processes_answer_as_one_does(cli: CommandLine, database: Database, monkeypatch: pytest.MonkeyPatch):
     """Real processes: with the smallest stretch made small, three of them share a log of a dozen entries."""
     numbers = history(cli)
     monkeypatch.setattr(chain, "LEAST_ENTRIES_A_WORKER", 4)
@@ -117,7 +115,9 @@ def test_several_processes_answer_as_one_does(
     assert run.json["result"] == broken(cli)[0].json["result"]
 
 
-def test_a_log_that_grows_meanwhile_is_not_broken(cli: CommandLine, database: Database, monkeypatch: pytest.MonkeyPatch):
+def test_a_log_that_grows_meanwhile_is_not_broken(
+    cli: CommandLine, database: Database, monkeypatch: pytest.MonkeyPatch
+):
     """The other processes look later than the first: what was appended in between is not theirs to judge."""
     history(cli)
     monkeypatch.setattr(chain, "LEAST_ENTRIES_A_WORKER", 4)

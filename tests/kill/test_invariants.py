@@ -102,8 +102,10 @@ def test_sqlite_refuses_the_ways_to_replace(desk: CommandLine, sqlite_database: 
             (f"REPLACE INTO bot_instances ({whole}) VALUES (3, 'b2', {running})", "the id exists"),
             ("UPDATE OR REPLACE bot_instances SET id = 1 WHERE id = 2", "never .*renamed"),
             (
-                f"INSERT INTO bot_instances ({whole}) VALUES (2, 'b1', {running})"
-                " ON CONFLICT (id) DO UPDATE SET bot_id = 'a1'",
+                (
+                    f"INSERT INTO bot_instances ({whole}) VALUES (2, 'b1', {running})"
+                    " ON CONFLICT (id) DO UPDATE SET bot_id = 'a1'"
+                ),
                 "the id exists",
             ),
             (f"REPLACE INTO bots ({bot}) VALUES ('b1', 'bob', 'b', '', '[]', '[]', '{AT}', '{AT}')", "the id exists"),
@@ -121,26 +123,34 @@ def test_postgresql_refuses_upserts_and_truncation(desk: CommandLine, postgres_d
     for role in SESSIONS["postgresql"]:
         for statement, why in (
             (
-                f"INSERT INTO bot_instances ({whole}) VALUES (2, 'b1', {running})"
-                " ON CONFLICT (id) DO UPDATE SET bot_id = 'a1'",
+                (
+                    f"INSERT INTO bot_instances ({whole}) VALUES (2, 'b1', {running})"
+                    " ON CONFLICT (id) DO UPDATE SET bot_id = 'a1'"
+                ),
                 ACTIVE,
             ),
             (
-                f"MERGE INTO bot_instances i USING (SELECT 1 AS id) s ON i.id = s.id"
-                " WHEN MATCHED THEN UPDATE SET status = 'RUNNING', stopped_at = NULL, stop_reason = NULL",
+                (
+                    "MERGE INTO bot_instances i USING (SELECT 1 AS id) s ON i.id = s.id"
+                    " WHEN MATCHED THEN UPDATE SET status = 'RUNNING', stopped_at = NULL, stop_reason = NULL"
+                ),
                 f"{ACTIVE}|never comes back",
             ),
             (
-                "INSERT INTO bots (id, user_id, name, strategy, tags, exchanges, created_at)"
-                f" VALUES ('b1', 'bob', 'b', '', '[]', '[]', '{AT}')"
-                f" ON CONFLICT (id) DO UPDATE SET killed_at = '{AT}'",
+                (
+                    "INSERT INTO bots (id, user_id, name, strategy, tags, exchanges, created_at)"
+                    f" VALUES ('b1', 'bob', 'b', '', '[]', '[]', '{AT}')"
+                    f" ON CONFLICT (id) DO UPDATE SET killed_at = '{AT}'"
+                ),
                 STILL_RUNS,
             ),
             ("TRUNCATE bots CASCADE", "append-only|never deleted"),
             ("TRUNCATE bot_instances", "never deleted"),
             (
-                "WITH k AS (UPDATE bots SET killed_at = now() WHERE id = 'b2' RETURNING id)"
-                f" INSERT INTO bot_instances ({whole}) SELECT 99, id, {running} FROM k",
+                (
+                    "WITH k AS (UPDATE bots SET killed_at = now() WHERE id = 'b2' RETURNING id)"
+                    f" INSERT INTO bot_instances ({whole}) SELECT 99, id, {running} FROM k"
+                ),
                 f"{ACTIVE}|{STILL_RUNS}",
             ),
         ):
@@ -153,7 +163,9 @@ def test_no_older_snapshot_kills_past_a_new_instance(desk: CommandLine, postgres
     """A transaction that looked before the instance started does not see it: it may not set killed_at at all."""
     killer = postgres_database.raw()
     killer.execute(f"BEGIN ISOLATION LEVEL {isolation}")
-    assert killer.execute("SELECT count(*) FROM bot_instances WHERE bot_id = 'b2' AND status = 'RUNNING'").fetchone() == (0,)
+    assert killer.execute(
+        "SELECT count(*) FROM bot_instances WHERE bot_id = 'b2' AND status = 'RUNNING'"
+    ).fetchone() == (0,)
     instance(desk, "b2")
     with pytest.raises(Exception, match="READ COMMITTED"):
         killer.execute("UPDATE bots SET killed_at = now() WHERE id = 'b2'")
@@ -182,7 +194,9 @@ def test_a_start_and_a_kill_that_overlap_never_both_hold(desk: CommandLine, post
 
         waiter = threading.Thread(target=run)
         waiter.start()
-        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        blocked = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         for _ in range(200):
             if database.sql(blocked) == [(1,)]:
                 break
@@ -194,6 +208,7 @@ def test_a_start_and_a_kill_that_overlap_never_both_hold(desk: CommandLine, post
         assert ACTIVE in refusals[0] or STILL_RUNS in refusals[0]
     both = "SELECT count(*) FROM bots b JOIN bot_instances i ON i.bot_id = b.id WHERE b.killed_at IS NOT NULL"
     assert database.sql(f"{both} AND i.status IN ('STARTING', 'RUNNING')") == [(0,)]
+    assert done(desk("status")).json["result"]["instances_active"] == 2
 
 
 def test_half_a_state_is_no_state(desk: CommandLine, database: Database):

@@ -258,7 +258,7 @@ def test_a_dry_run_answers_what_the_kill_then_does(cli: CommandLine):
         (("--user", "alice", "--account", "acct-1"), ["a1"]),
         (("--tag", "fast", "--exchange", "CME", "--account", "acct-1", "--user", "bob"), ["b1"]),
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_a_wide_target_takes_exactly_its_bots(
     cli: CommandLine, database: Database, target: tuple[str, ...], expected: list[str]
@@ -281,9 +281,7 @@ def test_a_wide_target_takes_exactly_its_bots(
     assert [bot["bot_id"] for bot in answer["result"]["bots"]] == expected
     assert [bot for (bot,) in database.sql("SELECT id FROM bots WHERE killed_at IS NOT NULL ORDER BY id")] == expected
     asked = entries(database)[-1]["what"]["target"]
-    words = {
-        name.removeprefix("--"): value for name, value in zip(target[::2], target[1::2] or (True,), strict=True)
-    }
+    words = {name.removeprefix("--"): value for name, value in zip(target[::2], target[1::2] or (True,), strict=True)}
     assert asked == {"bots": expected} | words
     verified(cli)
 
