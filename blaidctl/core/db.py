@@ -73,7 +73,7 @@ class Database:
 
     def shown(self) -> str:
         """Return the URL for people: no password, wherever in the URL it stood."""
-        bare = self.url.set(query={k: v for k, v in self.url.query.items() if k != "password"})
+        bare = self.url.set(query={k: v for k, v in self.url.query.items() if not k.endswith("password")})
         return bare.render_as_string(hide_password=True)
 
     @property
