@@ -16,7 +16,7 @@ from blaidctl.audit.chain import MOST_DEFECTS, verify_chain
 from blaidctl.core import events, schema_state, stream
 from blaidctl.core.contract import Finding
 from blaidctl.core.operation import resolve
-from blaidctl.core.sql import JSON_COLUMNS, Query, rows_of
+from blaidctl.core.sql import Query, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,7 +102,7 @@ def _verify_events(connection: Connection, table: EventTable) -> tuple[int, list
         if len(defects) < MOST_DEFECTS:
             defects.append(contract.Defect(check=table.name, seq=seq, what=what))
 
-    count = 0
+    count, own = 0, list(table.kinds).index("id")
     try:
         expected = _digests(connection, table)
         due = next(expected, None)
@@ -112,9 +112,9 @@ def _verify_events(connection: Connection, table: EventTable) -> tuple[int, list
                 note(due[0], f"the event rows of this act are gone ({_counted(due[1])})")
                 due = next(expected, None)
             if seq is None or due is None or due[0] != seq:
-                note(seq, f"event rows that no audit entry covers: ids {rows[0]['id']} to {rows[-1]['id']}")
+                note(seq, f"event rows that no audit entry covers: ids {rows[0][own]} to {rows[-1][own]}")
                 continue
-            if _digest(rows) != due[1]:
+            if _digest(table, rows) != due[1]:
                 note(seq, f"the event rows differ from what was hashed ({len(rows)} of {_counted(due[1])})")
             due = next(expected, None)
         while due is not None:
@@ -125,11 +125,11 @@ def _verify_events(connection: Connection, table: EventTable) -> tuple[int, list
     return count, defects
 
 
-def _digest(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _digest(table: EventTable, rows: list[list[Any]]) -> dict[str, Any] | None:
     """Return the digest of event rows; None when they hold what blaidctl never writes (a float, broken JSON)."""
     try:
-        return events.digest(rows)
-    except (TypeError, ValueError):
+        return events.digest(table, rows)
+    except (TypeError, ValueError, RecursionError):
         return None
 
 
@@ -157,15 +157,13 @@ def _json(text: str) -> Any:
         return text  # not what blaidctl writes: the comparison with the hash names it
 
 
-def _acts(connection: Connection, table: EventTable) -> Iterator[tuple[int | None, list[dict[str, Any]]]]:
+def _acts(connection: Connection, table: EventTable) -> Iterator[tuple[int | None, list[list[Any]]]]:
     """Yield (sequence of the entry or None, its event rows in id order); rows without an entry come first or last."""
-    kind, names = connection.dialect.name, table.all_columns
-    columns = ", ".join(stream.time_column(f"e.{n}", kind) if n.endswith("_at") else f"e.{n}" for n in names)
     sql = (
-        f"SELECT a.seq, {columns} FROM {table.name} e"
+        f"SELECT a.seq, {table.selected(connection.dialect.name, 'e.')} FROM {table.name} e"
         " LEFT JOIN audit_log a ON a.act_id = e.act_id AND a.outcome = 'DONE' ORDER BY a.seq, e.id"
     )
-    current: list[dict[str, Any]] = []
+    current: list[list[Any]] = []
     current_seq: int | None = None
     with stream.rows(connection, sql) as rows:
         for seq, *values in rows:
@@ -173,11 +171,6 @@ def _acts(connection: Connection, table: EventTable) -> Iterator[tuple[int | Non
                 yield current_seq, current
                 current = []
             current_seq = seq
-            current.append(
-                {
-                    n: _json(v) if n in JSON_COLUMNS and isinstance(v, str) else v
-                    for n, v in zip(names, values, strict=True)
-                }
-            )
+            current.append(values)
     if current:
         yield current_seq, current

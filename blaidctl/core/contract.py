@@ -97,9 +97,9 @@ class Result(BaseModel):
         """Return the JSON form."""
         return self.model_dump(mode="json")
 
-    def replayable(self) -> dict[str, Any]:
-        """Return what is stored for a replay under the same request id: everything but secrets."""
-        return self.model_copy(update=dict.fromkeys(self.secret)).body() if self.secret else self.body()
+    def replayable(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what of the JSON form is stored for a replay under the same request id: everything but secrets."""
+        return body | dict.fromkeys(self.secret)
 
 
 class Finding(BaseModel):

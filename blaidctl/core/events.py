@@ -1,90 +1,138 @@
 """Event rows: written in one statement however many there are, hashed into the act's audit entry.
 
-Every event table has `id`, `act_id`, `actor`, `created_at`, `trace_id` and its own columns. The digest of an
-act's rows is SHA-256 over the canonical text of each row (all its columns, ids included) in id order, a line
-each; it is taken from what the database gave back, and `audit verify` takes it again from what the database
-holds.
+Every event table has `id`, `act_id`, `actor`, `created_at`, `trace_id` and its own columns. The digest of an act's rows
+is SHA-256 over the canonical text of each row (all its columns, ids included) in id order, a line each; it is taken
+from what the database gave back, and `audit verify` takes it again from what the database holds.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
-from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core.canonical import canonical
-from blaidctl.core.sql import JSON_COLUMNS, Query, Row, rows_of
-from blaidctl.core.types import time_text
+from blaidctl.core import stream
+from blaidctl.core.canonical import canonical, quote
+from blaidctl.core.sql import Query, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy.engine import Connection
 
-STAMPS = ("act_id", "actor", "created_at", "trace_id")
+STAMPS = {"act_id": "text", "actor": "text", "created_at": "time", "trace_id": "text"}
+#: How PostgreSQL reads a value out of JSON text or an untyped parameter.
+_POSTGRESQL = {"text": "text", "integer": "bigint", "json": "jsonb", "time": "timestamptz"}
 
 
 @dataclass(frozen=True, slots=True)
 class EventTable:
-    """An append-only table and its own columns: name → SQL type (text, integer, json)."""
+    """An append-only table and its own columns: name → kind (text, integer, json)."""
 
     name: str
     columns: Mapping[str, str]
 
     @property
-    def all_columns(self) -> tuple[str, ...]:
-        """Every column, in the order of canonical text."""
-        return tuple(sorted(("id", *STAMPS, *self.columns)))
+    def kinds(self) -> dict[str, str]:
+        """Every column, in the order of canonical text, with its kind."""
+        return dict(sorted({"id": "integer", **STAMPS, **self.columns}.items()))
 
-    def insert(self) -> Query:
-        """Return the one statement that writes the rows of a JSON array bound to :rows."""
-        names = tuple(self.columns)
-        target = f"INSERT INTO {self.name} ({', '.join(STAMPS)}, {', '.join(names)}) "
-        stamps = ", ".join(f":{name}" for name in STAMPS)
-        returning = f" RETURNING {', '.join(self.all_columns)}"
-        # `WHERE true` keeps SQLite from reading the SELECT as part of an upsert clause.
-        sqlite = ", ".join(f"value ->> '$[{i}]'" for i in range(len(names)))
-        typed = {"text": "text", "integer": "bigint", "json": "jsonb"}
-        postgresql = ", ".join(f"CAST(r.v ->> {i} AS {typed[kind]})" for i, kind in enumerate(self.columns.values()))
-        casts = ", ".join(
-            "CAST(:created_at AS timestamptz)" if n == "created_at" else f"CAST(:{n} AS text)" for n in STAMPS
-        )
-        return Query(
-            sqlite=f"{target}SELECT {stamps}, {sqlite} FROM json_each(:rows) WHERE true ORDER BY key{returning}",
-            postgresql=(
-                f"{target}SELECT {casts}, {postgresql} FROM jsonb_array_elements(CAST(:rows AS jsonb))"
-                f" WITH ORDINALITY AS r(v, n) ORDER BY n{returning}"
-            ),
-        )
+    def selected(self, engine: str, prefix: str = "") -> str:
+        """Return the SQL that gives every column as `text_of` wants it: times and JSON as text."""
+        return ", ".join(_as_text(f"{prefix}{name}", kind, engine) for name, kind in self.kinds.items())
+
+    def text_of(self) -> Callable[[Sequence[Any]], str]:
+        """Return the function from a row of `selected` to its canonical text (RFC 8785).
+
+        It raises TypeError or ValueError for a value that blaidctl never writes (a float, broken JSON).
+        """
+        parts = [(f'"{name}":', _ENCODERS[kind]) for name, kind in self.kinds.items()]
+
+        def text(values: Sequence[Any]) -> str:
+            pairs = zip(parts, values, strict=True)
+            return f"{{{','.join([key + ('null' if v is None else encode(v)) for (key, encode), v in pairs])}}}"
+
+        return text
+
+
+def _as_text(name: str, kind: str, engine: str) -> str:
+    if kind == "time":
+        return stream.time_column(name, engine)
+    return f"CAST({name} AS text)" if kind == "json" and engine == "postgresql" else name
+
+
+def _integer(value: Any) -> str:
+    if type(value) is not int:
+        msg = f"{value!r} is not an integer"
+        raise TypeError(msg)
+    return str(value)
+
+
+@lru_cache(maxsize=256)
+def _json(text: str) -> str:
+    return canonical(json.loads(text))
+
+
+_ENCODERS: dict[str, Callable[[Any], str]] = {"text": quote, "time": quote, "integer": _integer, "json": _json}
 
 
 def write(
-    connection: Connection, table: EventTable, rows: Sequence[Mapping[str, Any]], stamps: Mapping[str, Any]
-) -> list[Row]:
-    """Insert event rows with the act's stamps; return them as stored, in id order."""
-    values = [[canonical(row[n]) if n in JSON_COLUMNS else row[n] for n in table.columns] for row in rows]
-    written = _statement(table).on(connection, rows=values, **stamps)
-    return sorted(rows_of(written), key=lambda row: row["id"])
+    connection: Connection,
+    table: EventTable,
+    rows: Sequence[Mapping[str, Any]],
+    shared: Mapping[str, Any],
+    stamps: Mapping[str, Any],
+) -> tuple[list[Row], dict[str, Any]]:
+    """Insert event rows: `shared` values and the act's stamps are the same in all of them.
+
+    Returns the rows as stored, in id order, and their digest.
+    """
+    own = tuple(name for name in table.columns if name not in shared)
+    values = [[_bindable(row[name], table.columns[name]) for name in own] for row in rows]
+    common = {name: _bindable(value, table.columns[name]) for name, value in shared.items()}
+    stored = sorted(_insertion(table, own).on(connection, rows=values, **common, **stamps), key=_id_of(table))
+    names = list(table.kinds)
+    return [dict(zip(names, row, strict=True)) for row in stored], digest(table, stored)
 
 
-_statements: dict[str, Query] = {}
+def _bindable(value: Any, kind: str) -> Any:
+    return canonical(value) if kind == "json" else value
 
 
-def _statement(table: EventTable) -> Query:
-    return _statements.setdefault(table.name, table.insert())
+def _id_of(table: EventTable) -> Callable[[Sequence[Any]], int]:
+    place = list(table.kinds).index("id")
+    return lambda row: int(row[place])
 
 
-def digest(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return {"count", "sha256"} of event rows in id order."""
-    hasher, count = hashlib.sha256(), 0
+_insertions: dict[tuple[str, tuple[str, ...]], Query] = {}
+
+
+def _insertion(table: EventTable, own: tuple[str, ...]) -> Query:
+    """Return the one statement that writes the rows of a JSON array bound to :rows."""
+    if (table.name, own) not in _insertions:
+        same = {name: kind for name, kind in {**STAMPS, **table.columns}.items() if name not in own}
+        target = f"INSERT INTO {table.name} ({', '.join((*same, *own))}) "
+        sqlite = ", ".join((*(f":{name}" for name in same), *(f"value ->> '$[{i}]'" for i in range(len(own)))))
+        postgresql = ", ".join((
+            *(f"CAST(:{name} AS {_POSTGRESQL[kind]})" for name, kind in same.items()),
+            *(f"CAST(r.v ->> {i} AS {_POSTGRESQL[table.columns[name]]})" for i, name in enumerate(own)),
+        ))  # fmt: skip
+        _insertions[table.name, own] = Query(
+            # `WHERE true` keeps SQLite from reading the SELECT as part of an upsert clause.
+            sqlite=f"{target}SELECT {sqlite} FROM json_each(:rows) WHERE true ORDER BY key"
+            f" RETURNING {table.selected('sqlite')}",
+            postgresql=f"{target}SELECT {postgresql} FROM jsonb_array_elements(CAST(:rows AS jsonb))"
+            f" WITH ORDINALITY AS r(v, n) ORDER BY n RETURNING {table.selected('postgresql')}",
+        )
+    return _insertions[table.name, own]
+
+
+def digest(table: EventTable, rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Return {"count", "sha256"} of event rows (as `selected` gives them) in id order."""
+    hasher, count, text = hashlib.sha256(), 0, table.text_of()
     for row in rows:
-        hasher.update(row_text(row).encode())
-        hasher.update(b"\n")
+        hasher.update(f"{text(row)}\n".encode())
         count += 1
     return {"count": count, "sha256": hasher.hexdigest()}
-
-
-def row_text(row: Row) -> str:
-    """Return the canonical text of one event row."""
-    return canonical({name: time_text(value) if isinstance(value, datetime) else value for name, value in row.items()})

@@ -99,13 +99,15 @@ class Tx:
         """Run a statement; return how many rows it touched."""
         return query.on(self.connection, **parameters).rowcount
 
-    def record(self, table: EventTable, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """Write the act's event rows (one call a table) and hash them into its audit entry."""
+    def record(self, table: EventTable, rows: Sequence[Mapping[str, Any]], **shared: Any) -> list[Row]:
+        """Write the act's event rows (one call a table) and hash them into its audit entry.
+
+        `shared` are the columns that have the same value in every row.
+        """
         stamps = {
             "act_id": self.act_id, "actor": self.ctx.actor, "created_at": self.now, "trace_id": self.ctx.trace_id,
         }  # fmt: skip
-        written = events.write(self.connection, table, rows, stamps)
-        self.digests[table.name] = events.digest(written)
+        written, self.digests[table.name] = events.write(self.connection, table, rows, shared, stamps)
         return written
 
 
@@ -241,6 +243,7 @@ class _Attempt:
                 return self._replay(stored)
             tx = Tx(self.ctx, connection, self.ctx.now(), act_id=self.act_id, dry_run=self.dry_run)
             result: Result = resolve(self.operation.handler)(tx, self.request)
+            body = result.body()
             receipt = audit.append(connection, self._entry(tx, audit.DONE))
             _STORE.on(
                 connection,
@@ -249,13 +252,13 @@ class _Attempt:
                 request_id=self.request_id,
                 operation=self.operation.name,
                 fingerprint=self._fingerprint(),
-                answer=result.replayable(),
+                answer=result.replayable(body),
                 audit_seq=receipt.seq,
                 now=tx.now,
             )
         if not self.dry_run:
             self.ctx.receipts.append(receipt)
-        return self._answer(result.body(), None if self.dry_run else receipt)
+        return self._answer(body, None if self.dry_run else receipt)
 
     def _entry(self, tx: Tx, outcome: str, **more: Any) -> audit.Entry:
         return audit.Entry(

@@ -45,8 +45,16 @@ def kill(tx: Tx, request: contract.Kill) -> contract.Killed:
     ids = [bot["id"] for bot in bots]
     stopped = _stop_instances(tx, ids)
     tx.run(queries.MARK_KILLED, ids=ids, now=tx.now)
-    rows = [_kill_row(tx, request, bot, stopped.get(bot["id"], 0)) for bot in bots]
-    events = {row["bot_id"]: row["id"] for row in tx.record(KILL_EVENTS, rows)}
+    rows = [
+        {
+            "bot_id": bot["id"],
+            "effect": Effect.ALREADY_IN_STATE if bot["killed_at"] else Effect.APPLIED,
+            "instances_stopped": stopped.get(bot["id"], 0),
+        }
+        for bot in bots
+    ]
+    written = tx.record(KILL_EVENTS, rows, action=Action.KILL, ends_kill_event_id=None, **_why(tx, request))
+    events = {row["bot_id"]: row["id"] for row in written}
     taken = [
         contract.KilledBot(
             bot_id=bot["id"],
@@ -63,21 +71,13 @@ def kill(tx: Tx, request: contract.Kill) -> contract.Killed:
     return contract.Killed(bots=taken, count=len(taken), instances_stopped=sum(stopped.values()))
 
 
-def _kill_row(tx: Tx, request: contract.Kill, bot: Row, stopped: int) -> dict[str, Any]:
+def _why(tx: Tx, request: contract.Kill | contract.Resurrect) -> dict[str, Any]:
+    """Return what every event of one decision shares."""
     return {
-        "bot_id": bot["id"],
-        "action": Action.KILL,
-        "effect": Effect.ALREADY_IN_STATE if bot["killed_at"] else Effect.APPLIED,
         "reason_code": request.reason_code,
         "reason": request.reason,
-        "metadata": _metadata(tx),
-        "ends_kill_event_id": None,
-        "instances_stopped": stopped,
+        "metadata": {"channel": tx.ctx.channel, "on_behalf_of": tx.ctx.on_behalf_of},
     }
-
-
-def _metadata(tx: Tx) -> dict[str, Any]:
-    return {"channel": tx.ctx.channel, "on_behalf_of": tx.ctx.on_behalf_of}
 
 
 def _locked_targets(tx: Tx, request: contract.Kill) -> list[Row]:
@@ -156,22 +156,14 @@ def resurrect(tx: Tx, request: contract.Resurrect) -> contract.Resurrected:
     effect = Effect.APPLIED if ends else Effect.ALREADY_IN_STATE
     if ends:
         tx.run(queries.MARK_LIVE, id=bot["id"])
-    row = {
-        "bot_id": bot["id"],
-        "action": Action.RESURRECT,
-        "effect": effect,
-        "reason_code": request.reason_code,
-        "reason": request.reason,
-        "metadata": _metadata(tx),
-        "ends_kill_event_id": ends["id"] if ends else None,
-        "instances_stopped": 0,
-    }
-    event = tx.record(KILL_EVENTS, [row])[0]
+    ends_id = ends["id"] if ends else None
+    row = {"bot_id": bot["id"], "effect": effect, "instances_stopped": 0}
+    event = tx.record(KILL_EVENTS, [row], action=Action.RESURRECT, ends_kill_event_id=ends_id, **_why(tx, request))[0]
     tx.target = {"bots": [bot["id"]]}
-    tx.before = {"killed": bool(ends), "kill_event_id": row["ends_kill_event_id"]}
+    tx.before = {"killed": bool(ends), "kill_event_id": ends_id}
     tx.after = {"killed": False, "reason_code": request.reason_code}
     return contract.Resurrected(
-        bot_id=bot["id"], effect=effect, resurrect_event_id=event["id"], ends_kill_event_id=row["ends_kill_event_id"]
+        bot_id=bot["id"], effect=effect, resurrect_event_id=event["id"], ends_kill_event_id=ends_id
     )
 
 
