@@ -33,6 +33,11 @@ _SPELLED = {
 }
 
 
+#: Before functions are made with `SET search_path FROM CURRENT`: they see the tables of this schema, whatever temporary
+#: tables of the same names a caller has put in front of them. For the rest of the migration's transaction.
+PIN_SEARCH_PATH = "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)"
+
+
 def spell(statement: str, kind: str) -> str:
     """Return a statement with {BIG}, {TIME}, {JSON}, {BYTES}, {EVENT_ID} and {STRICT} in an engine's own words."""
     return statement.format(**_SPELLED[kind])

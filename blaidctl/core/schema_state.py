@@ -28,7 +28,8 @@ _POSTGRESQL = """
       FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
      WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace
     UNION ALL
-    SELECT 'function', p.proname, concat_ws('|', pg_get_function_identity_arguments(p.oid), p.prosrc)
+    SELECT 'function', p.proname, concat_ws('|', pg_get_function_identity_arguments(p.oid), p.prosrc,
+           replace(array_to_string(p.proconfig, ' '), quote_ident(current_schema()), '*'))
       FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND p.proname LIKE 'blaidctl%'
     UNION ALL
     SELECT 'table', c.relname, string_agg(

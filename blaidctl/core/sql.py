@@ -4,7 +4,7 @@ A `Query` is SQL text with a name and three small words that the engines spell d
 
     $FOR_UPDATE      row locks (SQLite holds its one write lock already)
     $FOR_SHARE       the same, shared
-    $LIST(ids)       the strings of a JSON array bound to :ids, as a sub-select
+    $IN(ids)         is one of the strings of a JSON array bound to :ids
 
 Where the engines differ more, `sqlite=` or `postgresql=` gives that engine's own text. Parameters and columns that
 end in `_at` (or are `now`) are times; the columns in JSON_COLUMNS hold JSON: conversion follows the name, because a
@@ -36,10 +36,11 @@ _WORDS = {
     "postgresql": {"$FOR_UPDATE": "FOR UPDATE", "$FOR_SHARE": "FOR SHARE"},
 }
 _LISTS = {
-    "sqlite": r"(SELECT value FROM json_each(:\1))",
-    "postgresql": r"(SELECT jsonb_array_elements_text(CAST(:\1 AS jsonb)))",
+    "sqlite": r"IN (SELECT value FROM json_each(:\1))",
+    # One scan of an index for the whole array; a sub-select would be a scan for each of its strings.
+    "postgresql": r"= ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(:\1 AS jsonb))))",
 }
-_LIST = re.compile(r"\$LIST\((\w+)\)")
+_LIST = re.compile(r"\$IN\((\w+)\)")
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
 
 
@@ -67,7 +68,7 @@ class Query:
         return self._clauses[kind]
 
     def on(self, connection: Connection, **parameters: Any) -> CursorResult[Any]:
-        """Run the statement; lists become JSON text, as `$LIST` and the event writer expect."""
+        """Run the statement; lists become JSON text, as `$IN` and the event writer expect."""
         bound = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in parameters.items()}
         return connection.execute(self.clause(connection.dialect.name), bound)
 

@@ -4,7 +4,7 @@ from blaidctl.core.sql import Query
 from blaidctl.fleet.queries import HAS_TAG_POSTGRESQL, HAS_TAG_SQLITE, IN_SCOPE
 
 LOCK_NAMED = Query(f"""
-    SELECT id, killed_at FROM bots WHERE id IN $LIST(ids) AND {IN_SCOPE} ORDER BY id $FOR_UPDATE
+    SELECT id, killed_at FROM bots WHERE id $IN(ids) AND {IN_SCOPE} ORDER BY id $FOR_UPDATE
 """)
 _WIDE = f"""
     SELECT id, killed_at FROM bots
@@ -26,22 +26,22 @@ LOCK_WIDE = Query(
 
 _STOP = """
     UPDATE bot_instances SET status = 'STOPPED', stop_reason = 'KILLED', stopped_at = :now
-     WHERE bot_id IN $LIST(ids) AND status IN ('STARTING', 'RUNNING')
+     WHERE bot_id $IN(ids) AND status IN ('STARTING', 'RUNNING')
 """
 #: SQLite holds its one write lock, so counting first is exact; PostgreSQL counts what the update returned.
 COUNT_ACTIVE = Query("""
     SELECT bot_id, count(*) AS n FROM bot_instances
-     WHERE bot_id IN $LIST(ids) AND status IN ('STARTING', 'RUNNING') GROUP BY bot_id
+     WHERE bot_id $IN(ids) AND status IN ('STARTING', 'RUNNING') GROUP BY bot_id
 """)
 STOP_INSTANCES = Query(_STOP)
 STOP_AND_COUNT = Query(
     f"WITH stopped AS ({_STOP} RETURNING bot_id) SELECT bot_id, count(*) AS n FROM stopped GROUP BY bot_id"
 )
-MARK_KILLED = Query("UPDATE bots SET killed_at = :now WHERE id IN $LIST(ids) AND killed_at IS NULL")
+MARK_KILLED = Query("UPDATE bots SET killed_at = :now WHERE id $IN(ids) AND killed_at IS NULL")
 MARK_LIVE = Query("UPDATE bots SET killed_at = NULL WHERE id = :id")
 UNCONFIRMED = Query("""
     SELECT id AS instance_id, bot_id, host, pid, stopped_at FROM bot_instances
-     WHERE bot_id IN $LIST(ids) AND stopped_at IS NOT NULL AND stop_confirmed_at IS NULL ORDER BY id
+     WHERE bot_id $IN(ids) AND stopped_at IS NOT NULL AND stop_confirmed_at IS NULL ORDER BY id
 """)
 LIST_EVENTS = Query("""
     SELECT e.id, e.bot_id, e.action, e.effect, e.actor, e.reason_code, e.reason, e.created_at, e.metadata, e.trace_id,
