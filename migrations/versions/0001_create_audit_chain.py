@@ -15,7 +15,7 @@ Rollback: drops the three tables and the functions, and with them every entry: t
 Data safety: creates only; no existing row is read or locked.
 """
 
-from blaidctl.core.ddl import engine_kind, run, spell
+from blaidctl.core.ddl import PIN_SEARCH_PATH, engine_kind, run, spell
 
 revision = "0001"
 down_revision = None
@@ -125,15 +125,18 @@ SQLITE = [
 ]
 
 POSTGRESQL = [
+    PIN_SEARCH_PATH,
     "INSERT INTO audit_head (id, seq, entry_hash) VALUES (1, 0, decode(repeat('00', 32), 'hex'))",
     """
-    CREATE FUNCTION blaidctl_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION blaidctl_append_only() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     BEGIN
         RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
     END $$
     """,
     """
-    CREATE FUNCTION blaidctl_audit_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION blaidctl_audit_guard() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     DECLARE head audit_head%ROWTYPE;
     BEGIN
         SELECT * INTO head FROM audit_head WHERE id = 1 FOR UPDATE;
@@ -151,7 +154,8 @@ POSTGRESQL = [
     END $$
     """,
     """
-    CREATE FUNCTION blaidctl_head_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION blaidctl_head_guard() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     BEGIN
         IF TG_OP <> 'UPDATE' OR NEW.id <> 1 OR NOT EXISTS (
             SELECT 1 FROM (SELECT seq, entry_hash FROM audit_log ORDER BY seq DESC LIMIT 1) AS last
@@ -167,7 +171,8 @@ POSTGRESQL = [
         before_prev text, before_seq text, after_seq text, p_act_id text, p_action text, p_actor text,
         p_created_at timestamptz, p_events text, p_outcome text, p_request_id text, p_trace_id text,
         OUT seq bigint, OUT entry_hash bytea, OUT prev_hash bytea
-    ) LANGUAGE plpgsql AS $$
+    ) LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     #variable_conflict use_column
     DECLARE
         head audit_head%ROWTYPE;

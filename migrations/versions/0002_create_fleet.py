@@ -14,7 +14,7 @@ Rollback: drops the three tables and the functions; the registry is lost, the au
 Data safety: creates only; no existing row is read or locked.
 """
 
-from blaidctl.core.ddl import engine_kind, run, spell
+from blaidctl.core.ddl import PIN_SEARCH_PATH, engine_kind, run, spell
 
 revision = "0002"
 down_revision = "0001"
@@ -126,10 +126,12 @@ SQLITE = [
 ]
 
 POSTGRESQL = [
+    PIN_SEARCH_PATH,
     # FOR SHARE conflicts with the kill's row lock: an instance that starts while its bot is being killed waits, and
     # then sees it.
     """
-    CREATE FUNCTION blaidctl_instance_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION blaidctl_instance_guard() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     DECLARE dead timestamptz;
     BEGIN
         IF TG_OP = 'UPDATE' AND OLD.status IN ('STOPPED', 'FAILED') THEN
@@ -143,14 +145,16 @@ POSTGRESQL = [
     END $$
     """,
     """
-    CREATE FUNCTION blaidctl_bot_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION blaidctl_bot_guard() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     BEGIN
         RAISE EXCEPTION '% are never deleted or renamed', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
     END $$
     """,
     # READ COMMITTED only: an older snapshot would not show an instance that started meanwhile.
     """
-    CREATE FUNCTION blaidctl_killed_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION blaidctl_killed_guard() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     BEGIN
         IF current_setting('transaction_isolation') <> 'read committed'
            AND EXISTS (SELECT 1 FROM changed WHERE killed_at IS NOT NULL) THEN

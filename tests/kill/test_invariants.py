@@ -225,3 +225,54 @@ def test_half_a_state_is_no_state(desk: CommandLine, database: Database):
     ):
         refuses(database, statement, "(?i)check constraint")
     verified(desk)
+
+
+@pytest.mark.parametrize("path", ["", "SET search_path = pg_temp, public", "SET search_path = pg_temp"])
+def test_temporary_tables_do_not_deceive_the_guards(desk: CommandLine, postgres_database: Database, path: str):
+    """Any role may make temporary tables, and their names come first: the guards look at the real ones."""
+    before = dump(postgres_database)
+    session = postgres_database.raw()
+    session.execute("CREATE TEMP TABLE bots AS SELECT id, NULL::timestamptz AS killed_at FROM public.bots")
+    session.execute("CREATE TEMP TABLE bot_instances (bot_id text, status text)")
+    session.execute(
+        "CREATE TEMP TABLE audit_head AS SELECT 1 AS id, 1::bigint AS seq, entry_hash FROM public.audit_head"
+    )
+    session.execute("CREATE TEMP TABLE audit_log AS SELECT * FROM public.audit_log WHERE seq = 1")
+    if path:
+        session.execute(path)
+    for statement, why in (
+        (INSERT.format(bot="a1", status="RUNNING").replace("bot_instances", "public.bot_instances", 1), ACTIVE),
+        ("UPDATE public.bots SET killed_at = now() WHERE id = 'b1'", STILL_RUNS),
+        ("UPDATE public.audit_head SET seq = 1, entry_hash = (SELECT entry_hash FROM pg_temp.audit_log)", "must equal"),
+        (
+            (
+                "INSERT INTO public.audit_log SELECT 2, entry_hash, sha256('x'), act_id, action, actor, created_at, events,"
+                " outcome, request_id, trace_id, 'x' FROM pg_temp.audit_log"
+            ),
+            "must be the head",
+        ),
+    ):
+        with pytest.raises(Exception, match=why):
+            session.execute(statement)
+    assert dump(postgres_database) == before
+    verified(desk)
+
+
+def test_a_guard_that_lost_its_search_path_is_a_finding(cli: CommandLine, postgres_database: Database):
+    postgres_database.sql("ALTER FUNCTION blaidctl_instance_guard() RESET search_path")
+    run = cli("audit", "verify")
+    assert run.code == 1
+    assert "function blaidctl_instance_guard is not the one of this version" in run.stderr
+
+
+def test_temporary_tables_do_not_deceive_sqlite_either(desk: CommandLine, sqlite_database: Database):
+    before = dump(sqlite_database)
+    session = sqlite_database.raw()
+    session.execute("CREATE TEMP TABLE bots AS SELECT id, NULL AS killed_at FROM main.bots")
+    session.execute("CREATE TEMP TABLE bot_instances (bot_id TEXT, status TEXT)")
+    with pytest.raises(Exception, match=ACTIVE):
+        session.execute(INSERT.format(bot="a1", status="RUNNING").replace("bot_instances", "main.bot_instances", 1))
+    with pytest.raises(Exception, match=STILL_RUNS):
+        session.execute("UPDATE main.bots SET killed_at = '2026' WHERE id = 'b1'")
+    assert dump(sqlite_database) == before
+    verified(desk)
