@@ -103,6 +103,7 @@ def test_defects_beyond_a_hundred_are_counted_out(cli: CommandLine, database: Da
     assert (len(run.json["result"]["defects"]), first) == (chain.MOST_DEFECTS, 1)
 
 
+@pytest.mark.operation("audit verify")
 def test_several_processes_answer_as_one_does(cli: CommandLine, database: Database, monkeypatch: pytest.MonkeyPatch):
     """Real processes: with the smallest stretch made small, three of them share a log of a dozen entries."""
     numbers = history(cli)
@@ -161,6 +162,7 @@ def test_an_empty_log_verifies(cli: CommandLine):
     assert result["head_hash"] == "00" * 32
 
 
+@pytest.mark.operation("audit tail")
 def test_tail_shows_the_latest_last(cli: CommandLine, database: Database):
     last = history(cli)["last"]
     shown = done(cli("audit", "tail", "--limit", "3")).json["result"]["entries"]
@@ -173,6 +175,7 @@ def test_tail_shows_the_latest_last(cli: CommandLine, database: Database):
     refused(cli("audit", "tail", "--limit", "0"), 2, "INVALID_REQUEST")
 
 
+@pytest.mark.operation("audit export")
 def test_the_export_is_checked_by_anyone_with_sha256(cli: CommandLine, process: ProcessCommandLine, database: Database):
     last = history(cli)["last"]
     done(cli("kill", "a3", "--reason-code", "DRILL", "--reason", "\x9b31m red \u202e reversed \x7f [/] é ⚠"))

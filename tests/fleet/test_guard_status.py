@@ -26,6 +26,7 @@ def says_no(run: Run, *reasons: str) -> None:
     assert run.error["missing_requirements"] == result["reasons"]
 
 
+@pytest.mark.operation("guard")
 def test_a_live_bot_may_trade(cli: CommandLine, database: Database):
     fleet(cli)
     running = instance(cli, "a1")
@@ -91,6 +92,7 @@ def test_a_state_that_was_set_by_hand_still_says_no(cli: CommandLine, database: 
     says_no(cli("guard", "a1"), r"BOT_KILLED: .*since 2026-03-04T05:06:07.000000Z but no kill event says by whom")
 
 
+@pytest.mark.operation("status")
 def test_the_status_counts_what_is_there(cli: CommandLine, database: Database):
     fleet(cli)
     running, starting = instance(cli, "a1"), instance(cli, "a1", running=False)

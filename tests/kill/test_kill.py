@@ -41,6 +41,7 @@ def killed_at(database: Database, bot: str) -> str | None:
 # ---- one bot -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.operation("kill")
 def test_a_kill_stops_what_runs_and_says_so(cli: CommandLine, database: Database):
     fleet(cli)
     starting, running = instance(cli, "a1", running=False), instance(cli, "a1")
@@ -339,6 +340,7 @@ def test_the_count_is_checked_inside_the_transaction(cli: CommandLine, database:
 # ---- resurrect -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.operation("resurrect")
 def test_a_resurrect_names_the_kill_that_it_ends_and_starts_nothing(cli: CommandLine, database: Database):
     fleet(cli)
     stopped = instance(cli, "a1")
@@ -481,6 +483,7 @@ def test_wait_ends_when_the_supervisor_confirms(cli: CommandLine, process: Proce
 # ---- reading back --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.operation("kill-events")
 def test_kill_events_are_filtered_and_newest_first(cli: CommandLine, database: Database):
     fleet(cli)
     moments = ("2026-03-01T00:00:00Z", "2026-03-01T00:10:00Z", "2026-03-01T02:00:00Z", "2026-03-05T00:00:00Z")
