@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 
 from blaidctl.core import ddl, errors, migrate, schema_state
 from blaidctl.core.revisions import HEAD, REVISIONS
@@ -166,6 +167,22 @@ def test_a_failure_keeps_the_revisions_before_it(
     assert _current(opened, blank_database) == REVISIONS[1]
     migrate.upgrade_database(opened(blank_database))
     assert _current(opened, blank_database) == HEAD
+
+
+def test_a_migration_takes_sqlite_s_write_lock_before_it_looks(sqlite_database: Database, opened: Opened):
+    # A plain BEGIN would read the revision, and fail or lose to whoever writes before the first statement does.
+    database = opened(sqlite_database)
+    begun: list[str] = []
+
+    @sqlalchemy.event.listens_for(database.engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("BEGIN"):
+            begun.append(statement)
+
+    migrate.downgrade_database(database, to="base")
+    migrate.upgrade_database(database)
+    assert len(begun) >= 2 * len(REVISIONS)
+    assert set(begun) == {"BEGIN IMMEDIATE"}
 
 
 # ---- two operators -------------------------------------------------------------------------------------------
