@@ -1,4 +1,4 @@
-"""What an installation may lack: the driver of a database."""
+"""What an installation may lack: the driver of a database, a program that answers as it must."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from unittest import mock
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.commandline import CommandLine
 
 
@@ -25,3 +27,14 @@ def test_a_missing_driver_is_named_with_what_installs_it(postgres_database, cli:
     assert (run.code, run.stdout, run.error["error_code"]) == (8, "", "DRIVER_MISSING")
     assert run.error["next_steps"] == ["Install it: pip install 'blaidctl[postgres]'."]
     assert (run.stderr.splitlines()[-1] == "NOT KILLED") is (arguments[0] == "kill")
+
+
+def test_a_quickstart_that_sees_something_wrong_says_so(
+    sqlite_database, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    del sqlite_database
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("blaidctl.quickstart.play._PROGRAM", (sys.executable, "-c", "raise SystemExit(8)"))
+    run = cli("quickstart")
+    assert (run.code, run.error["error_code"]) == (1, "PLAY_FAILED")
+    assert run.error["message"] == "`blaidctl db upgrade --yes` answered 8, expected 0"
