@@ -107,10 +107,7 @@ class Database:
         Raises Busy, DatabaseDown … with nothing written, or OutcomeUnknown when COMMIT itself was cut off.
         """
         limit_s = lock_timeout_s or self.settings.lock_timeout_s
-        with (
-            self._turn(limit_s) as left_s,
-            self._session("write", self.settings.statement_timeout_s, left_s) as connection,
-        ):
+        with self._session("write", self.settings.statement_timeout_s, limit_s) as connection:
             try:
                 yield connection
             except BaseException:
@@ -122,20 +119,20 @@ class Database:
             else:
                 connection.rollback()
 
-    def _turn(self, limit_s: int) -> contextlib.AbstractContextManager[float]:
-        if self.kind != "sqlite":
+    def _turn(self, purpose: str, limit_s: float) -> contextlib.AbstractContextManager[float]:
+        if self.kind != "sqlite" or purpose == "read":
             return contextlib.nullcontext(float(limit_s))
-        self._require_file()  # before the queue puts its own file beside it
         return queue.turn(self.path, limit_s)
 
     @contextlib.contextmanager
     def _session(self, purpose: str, statement_timeout_s: float, lock_timeout_s: float) -> Iterator[Connection]:
+        """Connect, wait for the turn, begin: opening a file takes a while, and others may write meanwhile."""
         with translated(self), self.engine.connect() as raw:
             connection = raw.execution_options(blaidctl_purpose=purpose)
             limit_s = statement_timeout_s and statement_timeout_s + lock_timeout_s + _SERVER_GRACE_S
             try:
-                with _cut_off_after(connection, limit_s):
-                    self._limit(connection, purpose, statement_timeout_s, lock_timeout_s)
+                with self._turn(purpose, lock_timeout_s) as left_s, _cut_off_after(connection, limit_s):
+                    self._limit(connection, purpose, statement_timeout_s, left_s)
                     yield connection
             except DBAPIError:
                 connection.invalidate()

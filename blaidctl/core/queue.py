@@ -27,7 +27,7 @@ _FLAGS = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def turn(database: Path, timeout_s: int) -> Iterator[float]:
+def turn(database: Path, timeout_s: float) -> Iterator[float]:
     """Wait for this process's turn to write; yield the seconds of `timeout_s` that are left.
 
     Raises Busy when the turn does not come in time.
