@@ -40,7 +40,8 @@ _FLEET_FLOOR = (
     "UPDATE bots SET killed_at = '{now}' WHERE killed_at IS NULL",
     "INSERT INTO kill_events (act_id, bot_id, action, effect, actor, reason_code, reason, created_at, metadata,"
     " trace_id, ends_kill_event_id, instances_stopped)"
-    " SELECT '{act}', id, 'KILL', 'APPLIED', 'risk@desk', 'DRILL', '{reason}', '{now}', '{{\"channel\":\"cli\"}}', '{act}', NULL, {instances} FROM bots ORDER BY id",
+    " SELECT '{act}', id, 'KILL', 'APPLIED', 'risk@desk', 'DRILL', '{reason}',"
+    " '{now}', '{{\"channel\":\"cli\"}}', '{act}', NULL, {instances} FROM bots ORDER BY id",
 )
 
 
