@@ -25,13 +25,13 @@ def refuse_all(cli: CommandLine, database: Database, statements: list[tuple[str,
     """Insist that each statement fails for its reason in every kind of session, and that nothing changed."""
     before = dump(database)
     for words in SESSIONS[database.kind]:
-        for statement, why in statements:
-            with contextlib.closing(database.raw()) as connection:
-                if words:
-                    connection.execute(words)
+        with contextlib.closing(database.raw()) as connection:
+            if words:
+                connection.execute(words)
+            for statement, why in statements:
                 with pytest.raises(Exception, match=why):
                     connection.execute(statement)
-            assert dump(database) == before, statement
+            assert dump(database) == before
     verified(cli)
 
 

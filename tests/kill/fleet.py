@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 from unittest import mock
-
-from psycopg import sql as pg
 
 import blaidctl.audit.verify
 import blaidctl.core.settings
@@ -134,23 +133,19 @@ def verified(cli: CommandLine) -> dict[str, Any]:
     return result
 
 
-def dump(database: Database, *, without: Sequence[str] = ()) -> dict[str, list[tuple[Any, ...]]]:
+def dump(database: Database, *, without: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return every row of every table, so that two moments can be compared."""
-    assert set(tables(database)) == set(TABLES), "a new table: the comparison must cover it"
-    return {
-        name: sorted(map(repr, database.sql(f"SELECT * FROM {name}")))  # type: ignore[misc]
-        for name in TABLES
-        if name not in without
-    }
-
-
-def tables(database: Database) -> list[str]:
-    """Return the names of all tables."""
-    if database.kind == "sqlite":
-        rows = database.sql("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    else:
-        rows = database.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    return [name for (name,) in rows]
+    names = {
+        "sqlite": "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+        "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+    }[database.kind]
+    with contextlib.closing(database.raw()) as connection:
+        assert {name for (name,) in connection.execute(names)} == set(TABLES), "a new table: compare it too"
+        return {
+            name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}").fetchall()))
+            for name in TABLES
+            if name not in without
+        }
 
 
 def entries(database: Database) -> list[dict[str, Any]]:
@@ -176,8 +171,3 @@ def time_of(database: Database, query: str) -> str | None:
     from blaidctl.core.types import time_text
 
     return time_text(value)
-
-
-def ident(name: str) -> pg.Identifier:
-    """Quote a name for PostgreSQL."""
-    return pg.Identifier(name)
