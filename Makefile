@@ -8,7 +8,7 @@ UPGRADE ?=
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint fmt manifest requirements clean
+.PHONY: help quickstart test lint fmt manifest documents bench requirements clean
 
 RUN   := .venv
 TEST  := .venv-test
@@ -49,6 +49,12 @@ fmt: $(TEST)/.project  ## format, and mend what ruff can mend safely
 
 manifest: $(TEST)/.project  ## write blaidctl/core/schema_manifest.json anew from the migrations, on both engines
 	$(TEST)/bin/python -m tests.support.manifest
+
+documents: $(TEST)/.project  ## write the generated tables of README, AUDIT_FINDINGS and the runbooks anew
+	$(TEST)/bin/python -m blaidctl.findings.write
+
+bench: $(TEST)/.project  ## measure everything in benchmarks/, one after the other (about ten minutes)
+	for name in cold_start kill audit fairness; do $(TEST)/bin/python -m benchmarks.$$name || exit 1; done
 
 requirements: $(TOOLS)/.requirements  ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	@$(call compile,dev,pyproject.toml --all-extras --group dev)

@@ -41,7 +41,7 @@ def guard(
 
 
 def status(
-    bot: Annotated[str | None, typer.Argument(metavar="[BOT]")] = None,
+    bot: Annotated[str | None, typer.Argument(metavar="BOT")] = None,
     trace_id: TraceId = None,
     output: OutputOption = None,
 ) -> int:

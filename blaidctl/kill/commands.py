@@ -13,10 +13,10 @@ Why = Annotated[str, typer.Option("--reason", help="Why, in your words; `-` read
 
 def kill(
     bots: Annotated[
-        list[str] | None, typer.Argument(metavar="[BOT]...", help="Bot ids; `-` reads them from standard input.")
+        list[str] | None, typer.Argument(metavar="BOT", help="Bot ids; `-` reads them from standard input.")
     ] = None,
     *,
-    reason_code: Annotated[KillReason, typer.Option(help="Why, from the closed list.")],
+    reason_code: Annotated[KillReason, typer.Option(help=f"One of {', '.join(KillReason)}.", metavar="CODE")],
     reason: Why,
     user: Annotated[str | None, typer.Option(help="Every bot of this user.", rich_help_panel=_WIDE)] = None,
     account: Annotated[
@@ -53,7 +53,7 @@ def kill(
 def resurrect(
     bot: Annotated[str, typer.Argument(metavar="BOT")],
     *,
-    reason_code: Annotated[ResurrectReason, typer.Option(help="Why, from the closed list.")],
+    reason_code: Annotated[ResurrectReason, typer.Option(help=f"One of {', '.join(ResurrectReason)}.", metavar="CODE")],
     reason: Why,
     restart: Annotated[bool, typer.Option("--restart", help="Not built yet: answers 501.")] = False,
     trace_id: TraceId = None,
@@ -76,7 +76,7 @@ def resurrect(
 
 
 def kill_events(
-    bot: Annotated[str | None, typer.Argument(metavar="[BOT]")] = None,
+    bot: Annotated[str | None, typer.Argument(metavar="BOT")] = None,
     since: Annotated[str | None, typer.Option(help="15m, 2h, 7d, or 2026-01-31T09:30:00Z.", metavar="WHEN")] = None,
     limit: Annotated[int, typer.Option(help="How many at the most.", metavar="N")] = 100,
     trace_id: TraceId = None,
