@@ -208,6 +208,8 @@ def test_a_schema_that_changed_under_the_server_is_503(
     response = served.alice.post("/api/bots/a1/kill", json=KILL)
     problem(response, 503, error_code)
     same_as_cli(response, cli("kill", "a1", *WHY))
+    # Whether a token is known cannot be told from a schema that is not ours: not 401 but 503.
+    problem(served.nobody.get("/api/kill-events", headers={"Authorization": "Bearer x"}), 503, error_code)
     database.sql("UPDATE alembic_version SET version_num = ?", (current,))
     answer(served.alice.post("/api/bots/a1/kill", json=KILL))
 

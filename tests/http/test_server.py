@@ -45,6 +45,14 @@ def test_it_does_not_start_without_its_database(
     assert "listening" not in run.stderr
 
 
+@pytest.mark.parametrize(("revision", "error_code"), [("0001", "SCHEMA_BEHIND"), ("9999", "SCHEMA_AHEAD")])
+def test_it_does_not_start_on_a_schema_of_another_version(
+    process: ProcessCommandLine, database: Database, revision: str, error_code: str
+):
+    database.sql("UPDATE alembic_version SET version_num = ?", (revision,))
+    refused(process("serve", "--port", "0"), 8, error_code)
+
+
 @pytest.mark.usefixtures("sqlite_database")
 def test_it_says_why_an_address_cannot_be_listened_on(process: ProcessCommandLine):
     with socket.create_server(("127.0.0.1", 0)) as taken:
