@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import errors
@@ -80,9 +81,10 @@ def require_bot(tx: Tx, bot_id: str, *, lock: bool = False) -> Row:
 
 
 def bot_not_found(tx: Tx, missing: Sequence[str]) -> errors.BotNotFound:
-    """Return the error for unknown bots: each with the closest names that the caller may see."""
+    """Return the error for unknown bots: the first with the closest names that the caller may see."""
     known = [row["id"] for row in tx.fetch(queries.BOT_IDS, scope=tx.ctx.user_scope)]
-    parts = [f"no bot {name!r}" + _did_you_mean(rules.closest(name, known)) for name in missing[:10]]
+    hints = [_did_you_mean(rules.closest(name, known)) for name in missing[:3]]
+    parts = [f"no bot {name!r}{hint}" for name, hint in itertools.zip_longest(missing[:10], hints, fillvalue="")]
     if len(missing) > len(parts):
         parts.append(f"and {len(missing) - len(parts)} more")
     return errors.BotNotFound("; ".join(parts), missing=[f"bot {name}" for name in missing])

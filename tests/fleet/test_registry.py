@@ -92,6 +92,38 @@ def test_unknown_names_offer_the_closest(cli: CommandLine):
     assert "did you mean" not in refused(cli("bot", "show", "quite-another"), 3, "BOT_NOT_FOUND")["message"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("momentum-bot-12345x", "momentum-bot-12345"),
+        ("omentum-bot-12345", "momentum-bot-12345"),
+        ("momentum-bott-12345", "momentum-bot-12345"),
+        ("MOMENTUM-BOT-12345", "momentum-bot-12345"),
+        ("momnetum-bot-12345", "momentum-bot-12345"),
+    ],
+)
+def test_in_a_large_fleet_a_name_is_offered_after_few_comparisons(
+    monkeypatch: pytest.MonkeyPatch, typed: str, meant: str
+):
+    """A mistyped name must not hold the write lock while twenty thousand names are compared in full."""
+    import difflib
+
+    from blaidctl.fleet import rules
+
+    compared = []
+    in_full = difflib.get_close_matches
+
+    def counted(name: str, known: list[str], **how: float) -> list[str]:
+        compared.append(len(known))
+        return in_full(name, known, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    known = [f"momentum-bot-{number:05}" for number in range(20_000)]
+    assert meant in rules.closest(typed, known)
+    assert compared == [rules.COMPARED_NAMES]
+    assert rules.closest(typed, known[:100]) == in_full(typed.lower(), known[:100], n=3, cutoff=0.5)
+
+
 def test_bots_are_listed_by_id_and_narrowed(cli: CommandLine):
     fleet(cli)
     done(cli("kill", "a2", *WHY))
