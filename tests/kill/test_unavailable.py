@@ -434,8 +434,10 @@ def test_a_statement_that_runs_too_long_is_ended(cli: CommandLine, database: Dat
     bots(database, ["a1"])
     before = dump(database)
     if database.kind == "sqlite":
-        forever = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
-        database.sql(f"CREATE TRIGGER slow AFTER INSERT ON kill_events BEGIN {forever}; END")
+        long = (
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100000000) SELECT count(*) FROM n"
+        )
+        database.sql(f"CREATE TRIGGER slow AFTER INSERT ON kill_events BEGIN {long}; END")
     else:
         database.sql("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); END $$")
         database.sql("CREATE TRIGGER slow AFTER INSERT ON kill_events FOR EACH ROW EXECUTE FUNCTION slow()")
