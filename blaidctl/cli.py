@@ -15,7 +15,7 @@ import typer
 import blaidctl
 from blaidctl.access import commands as access
 from blaidctl.audit import commands as audit
-from blaidctl.core import command, errors
+from blaidctl.core import command, errors, signals
 from blaidctl.core.operation import Operation, Status
 from blaidctl.core.vocabulary import Output
 from blaidctl.database import commands as database
@@ -180,7 +180,9 @@ def _output(argv: list[str]) -> Output:
 def entrypoint() -> None:
     """Run as a program: exit with the code; a closed stdout at the very end is nobody's business."""
     _take_streams()
+    signals.end_like_ctrl_c()
     code = main(sys.argv[1:])
+    signals.ignore_endings()
     try:
         sys.stdout.flush()
     except OSError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,18 @@ def shared_server(config: pytest.Config) -> PostgresAddress:
     return config.stash[_ADDRESS]
 
 
+def take_signals() -> None:
+    """Answer Ctrl-C and its like as a terminal's program does, also in a run that was started with `&` or nohup.
+
+    Such a run, and every process that it starts, inherits them as ignored; the tests send them on purpose.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    take_signals()
     handed = getattr(config, "workerinput", {}).get("postgres")
     if handed:
         config.stash[_ADDRESS] = PostgresAddress(**handed)

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.audit import contract
+from blaidctl.core import errors
 from blaidctl.core.sql import Query
 from blaidctl.core.text import json_text
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from blaidctl.core.execute import Tx
+    from blaidctl.core.sql import Row
 
 _TAIL = Query("SELECT seq, entry_hash, canonical FROM audit_log ORDER BY seq DESC LIMIT :limit")
 _ALL = Query("SELECT seq, entry_hash, canonical FROM audit_log ORDER BY seq")
@@ -23,7 +25,14 @@ _ALL = Query("SELECT seq, entry_hash, canonical FROM audit_log ORDER BY seq")
 def tail(tx: Tx, request: contract.Tail) -> contract.Entries:
     """Return the latest entries, newest last, from the text that was hashed."""
     rows = reversed(tx.fetch(_TAIL, limit=request.limit))
-    return contract.Entries(entries=[_entry(row["canonical"], bytes(row["entry_hash"]).hex()) for row in rows])
+    return contract.Entries(entries=[_entry_or_evidence(row) for row in rows])
+
+
+def _entry_or_evidence(row: Row) -> contract.Entry:
+    try:
+        return _entry(row["canonical"], bytes(row["entry_hash"]).hex())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise errors.AuditBroken(f"the text of entry {row['seq']} is not one that blaidctl wrote") from None
 
 
 def _entry(text: str, entry_hash: str) -> contract.Entry:

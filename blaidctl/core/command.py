@@ -179,6 +179,10 @@ def with_stdin(parameters: Mapping[str, Any]) -> dict[str, Any]:
             given[key] = sys.stdin.read().rstrip("\n")
         elif isinstance(value, list | tuple) and list(value) == ["-"]:
             given[key] = sys.stdin.read().split()
+            if not given[key]:
+                raise errors.InvalidRequest(
+                    f"`-` for {key}, but standard input is empty", missing=[f"{key}: one a line"]
+                )
     return given
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sqlite3
 import threading
@@ -23,7 +22,7 @@ from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from blaidctl.core import queue
+from blaidctl.core import queue, signals
 from blaidctl.core.clock import monotonic_s
 from blaidctl.core.db_errors import translate
 from blaidctl.core.errors import (
@@ -36,7 +35,7 @@ from blaidctl.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import URL, Connection, Engine
 
@@ -101,9 +100,12 @@ class Database:
                     connection.rollback()
 
     @contextlib.contextmanager
-    def writing(self, *, lock_timeout_s: int | None = None, keep: bool = True) -> Iterator[Connection]:
+    def writing(
+        self, *, lock_timeout_s: int | None = None, keep: bool = True, committed: Callable[[], None] = lambda: None
+    ) -> Iterator[Connection]:
         """One write transaction: COMMIT when the block returns, ROLLBACK when it raises or `keep` is false.
 
+        `committed` is called as soon as COMMIT has returned, before any signal can come between.
         Raises Busy, DatabaseDown … with nothing written, or OutcomeUnknown when COMMIT itself was cut off.
         """
         limit_s = lock_timeout_s or self.settings.lock_timeout_s
@@ -115,7 +117,7 @@ class Database:
                     connection.rollback()
                 raise
             if keep:
-                self._commit(connection)
+                self._commit(connection, committed)
             else:
                 connection.rollback()
 
@@ -151,10 +153,13 @@ class Database:
             f"SET LOCAL statement_timeout = {int(statement_s * 1000)}"
         )
 
-    def _commit(self, connection: Connection) -> None:
-        with _signals_wait():
+    def _commit(self, connection: Connection, committed: Callable[[], None]) -> None:
+        with signals.held():
             try:
                 connection.commit()
+                committed()
+            except KeyboardInterrupt as cut:  # a thread that is not ours took the signal
+                raise OutcomeUnknown("interrupted at COMMIT; whether the change was written is not known") from cut
             except DBAPIError as error:
                 mapped = translate(error, self.shown())
                 connection.invalidate()
@@ -268,7 +273,7 @@ def _cut_off_after(connection: Connection, limit_s: float) -> Iterator[None]:
 
     timer = threading.Timer(limit_s, cut)
     timer.daemon = True
-    timer.start()
+    signals.start_deaf(timer)
     try:
         yield
     finally:
@@ -281,22 +286,3 @@ def _alarm(limit_s: float) -> Any:
         return None
     deadline = monotonic_s() + limit_s
     return lambda: monotonic_s() > deadline
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Hold Ctrl-C and TERM back while COMMIT runs: afterwards the outcome is known and the receipt is printed.
-
-    A signal that arrived meanwhile is dropped: the act it meant to stop is done.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        while signal.sigpending() & held - before:
-            signal.sigwait(held)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -143,6 +143,13 @@ class StopUnconfirmed(Findings):
     )
 
 
+class KillEnded(Findings):
+    """This request id was done before, and its kill has been ended since: a bot is live."""
+
+    error_code = "KILL_ENDED"
+    next_steps = ("Look at `blaidctl kill-events`; to kill again, use a new --request-id.",)
+
+
 class MayNotTrade(Findings):
     """The bot may not trade."""
 
@@ -439,7 +446,7 @@ class Busy(Unsettled):
     """The database stayed busy for longer than the limit; nothing was written."""
 
     error_code = "BUSY"
-    next_steps = ("Run the same command again with the same --request-id.",)
+    next_steps = ("Run the same command again (with the same --request-id, if it had one).",)
 
 
 class StatementTimeout(Unsettled):

@@ -176,10 +176,12 @@ def _query(ctx: Context, operation: Operation, request: Request) -> Answer:
         with ctx.database.reading(statement_timeout_s=0 if operation.patient else None) as connection:
             check_schema(connection)
             result = resolve(operation.handler)(Tx(ctx, connection, ctx.now()), request)
-    except errors.BlaidError as error:
+    except Exception as error:
         if not operation.doubt:
             raise
-        result = resolve(operation.doubt)(request, error)
+        known = isinstance(error, errors.BlaidError)
+        doubt = error if known else errors.Internal(f"a bug in blaidctl: {type(error).__name__}")
+        result = resolve(operation.doubt)(request, doubt)
     return Answer(operation, ctx.trace_id, result.body(), finding=finding_of(result))
 
 
@@ -236,7 +238,13 @@ class _Attempt:
     def _once(self) -> Answer:
         settings = self.ctx.settings
         lock_s = settings.kill_lock_timeout_s if self.operation.urgent else settings.lock_timeout_s
-        with self.ctx.database.writing(lock_timeout_s=lock_s, keep=not self.dry_run) as connection:
+        receipt: Receipt | None = None
+
+        def committed() -> None:
+            if receipt is not None:
+                self.ctx.receipts.append(receipt)
+
+        with self.ctx.database.writing(lock_timeout_s=lock_s, keep=not self.dry_run, committed=committed) as connection:
             check_schema(connection)
             stored = next(rows_of(_STORED.on(connection, act_id=self.act_id)), None)
             if stored is not None:
@@ -256,8 +264,6 @@ class _Attempt:
                 audit_seq=receipt.seq,
                 now=tx.now,
             )
-        if not self.dry_run:
-            self.ctx.receipts.append(receipt)
         return self._answer(body, None if self.dry_run else receipt)
 
     def _entry(self, tx: Tx, outcome: str, **more: Any) -> audit.Entry:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, text
 
-from blaidctl.core.types import UtcTime, parse_time
+from blaidctl.core.errors import DatabaseCorrupt
+from blaidctl.core.types import UtcTime, read_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import TextClause
     from sqlalchemy.engine import Connection, CursorResult
@@ -82,8 +83,16 @@ def rows_of(result: CursorResult[Any]) -> Iterator[Row]:
         row = dict(zip(names, values, strict=True))
         for name in times:
             if isinstance(row[name], str):
-                row[name] = parse_time(row[name])
+                row[name] = _read(name, row[name], read_time)
         for name in documents:
             if isinstance(row[name], str):
-                row[name] = json.loads(row[name])
+                row[name] = _read(name, row[name], json.loads)
         yield row
+
+
+def _read(name: str, text: str, read: Callable[[str], Any]) -> Any:
+    """Convert a value that somebody may have written by hand; DatabaseCorrupt names the column."""
+    try:
+        return read(text)
+    except ValueError:
+        raise DatabaseCorrupt(f"the column {name} holds {text!r}, which blaidctl never writes") from None

@@ -31,6 +31,18 @@ def parse_time(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
+def read_time(text: str) -> datetime:
+    """Read a stored time, also one that a person wrote by hand in an emergency (`datetime('now')` is UTC in SQLite).
+
+    A kill of the whole fleet must not fail on the odd form of one row; `audit verify` names that row.
+    """
+    try:
+        return parse_time(text)
+    except ValueError:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.utcoffset() is None else found.astimezone(UTC)
+
+
 class UtcTime(types.TypeDecorator[datetime]):
     """An aware UTC time: timestamptz on PostgreSQL, `time_text` on SQLite."""
 

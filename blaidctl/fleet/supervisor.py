@@ -38,7 +38,11 @@ POLL_S = 0.2
 #: A lease holds at least so many heartbeats, whatever BLAIDCTL_HEARTBEAT_S says: one lost beat ends nothing.
 BEATS_A_LEASE = 3
 #: What a terminal, a person or the init system sends to end a program.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+STOP_SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+    # These would end the supervisor all the same if it had no handler, and leave the process without one.
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU),
+)
 
 _DATABASE_URL = f"{PREFIX}DATABASE_URL"
 #: Ends that are as wanted; every other one is an error of its own.

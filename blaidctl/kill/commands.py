@@ -20,7 +20,7 @@ def kill(
     reason: Why,
     user: Annotated[str | None, typer.Option(help="Every bot of this user.", rich_help_panel=_WIDE)] = None,
     account: Annotated[
-        str | None, typer.Option(help="Every bot with an instance on this account.", rich_help_panel=_WIDE)
+        str | None, typer.Option(help="Every bot with a running instance on this account.", rich_help_panel=_WIDE)
     ] = None,
     tag: Annotated[str | None, typer.Option(help="Every bot with this tag.", rich_help_panel=_WIDE)] = None,
     exchange: Annotated[str | None, typer.Option(help="Every bot on this exchange.", rich_help_panel=_WIDE)] = None,
@@ -43,9 +43,11 @@ def kill(
 
     Writes: a kill event a bot, killed_at, the stop of every running instance, one audit entry; all or nothing.
 
-    Exit: 0 killed, or already so; 1 --wait ran out; 2 input; 3 unknown bot; 4 count differs; 8, 9 NOT KILLED.
+    Exit: 0 killed, or already so; 1 --wait ran out, or a replayed kill was ended since; 2 input; 3 unknown bot; 4 count
+    differs; 8, 9 NOT KILLED.
 
-    Again: safe; a killed bot stays killed and the repetition is recorded.
+    Again: safe; a killed bot stays killed and the repetition is recorded. With a --request-id that was done before, the
+    stored answer is printed again and nothing is written.
     """
     return run("kill", locals())
 

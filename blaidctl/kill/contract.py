@@ -160,3 +160,12 @@ def unasked_finding(why: str) -> Finding:
     """Return the finding when the wait for proof was cut off."""
     message = f"the kill is committed, but waiting for proof was cut off ({why}): no process is proven dead"
     return Finding(error_code="STOP_UNCONFIRMED", message=message)
+
+
+def ended_finding(live: list[str]) -> Finding:
+    """Return the finding that a replayed kill no longer holds."""
+    return Finding(
+        error_code="KILL_ENDED",
+        message=f"this request id was done before, and its kill has been ended since: live: {', '.join(live[:5])}",
+        missing_requirements=[f"bot {name} is live" for name in live],
+    )

@@ -122,10 +122,15 @@ def _stop_instances(tx: Tx, ids: list[str]) -> dict[str, int]:
 
 
 def confirm_stops(ctx: Context, request: contract.Kill, answer: Answer) -> Answer:
-    """Wait, after COMMIT, until the supervisors confirm that the processes are gone; else the answer is a finding."""
+    """Wait, after COMMIT, until the supervisors confirm that the processes are gone; else the answer is a finding.
+
+    So it is when the answer is a replay and its kill has been ended since: an old "killed" must not pass for a new one.
+    """
+    ids = [bot["bot_id"] for bot in answer.result["bots"]]
+    if answer.replayed and (live := _live(ctx, ids)):
+        return dataclasses.replace(answer, finding=contract.ended_finding(live).model_dump())
     if request.wait is None:
         return answer
-    ids = [bot["bot_id"] for bot in answer.result["bots"]]
     deadline = clock.monotonic_s() + request.wait
     try:
         while (found := _unconfirmed(ctx, ids)) and clock.monotonic_s() < deadline:
@@ -137,6 +142,11 @@ def confirm_stops(ctx: Context, request: contract.Kill, answer: Answer) -> Answe
     result = {**answer.result, "stops_unconfirmed": [stop.body() for stop in found]}
     finding = contract.unconfirmed_finding(found).model_dump() if found else None
     return dataclasses.replace(answer, result=result, finding=finding)
+
+
+def _live(ctx: Context, ids: list[str]) -> list[str]:
+    with ctx.database.reading() as connection:
+        return [row["id"] for row in rows_of(queries.LIVE.on(connection, ids=ids))]
 
 
 def _unconfirmed(ctx: Context, ids: list[str]) -> list[contract.UnconfirmedStop]:

@@ -33,6 +33,7 @@ CONTRACT = {
 #: Every code → (exit, HTTP). A script in the field may depend on each: change one only together with the changelog.
 CODES = {
     "STOP_UNCONFIRMED": (1, 200),
+    "KILL_ENDED": (1, 200),
     "MAY_NOT_TRADE": (1, 200),
     "AUDIT_BROKEN": (1, 200),
     "SCHEMA_FINDINGS": (1, 200),

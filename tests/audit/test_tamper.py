@@ -99,6 +99,19 @@ def test_a_deleted_first_entry_is_no_beginning(cli: CommandLine, database: Datab
     assert broken(cli)[2] == 1
 
 
+def test_a_chain_that_begins_with_another_past_is_no_whole_chain(cli: CommandLine, database: Database):
+    """Text, columns, hash and head all agree, but the first entry names an entry before it."""
+    done(cli("user", "add", "alice"))
+    rehash(database, 1, f'"prev_hash":"{"00" * 32}"', f'"prev_hash":"{"11" * 32}"')
+    tamper(
+        database,
+        f"UPDATE audit_log SET prev_hash = {blob(database, '11' * 32)}",
+        "UPDATE audit_head SET entry_hash = (SELECT entry_hash FROM audit_log)",
+    )
+    _, checks, first = broken(cli)
+    assert (checks, first) == ({"chain"}, 1)
+
+
 def test_an_emptied_log_contradicts_the_head(cli: CommandLine, database: Database):
     history(cli)
     tamper(database, "DELETE FROM audit_log")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blaidctl.core import errors, queue
-from tests.kill.fleet import WHY, bots, done, events, not_killed
+from blaidctl.core import queue
+from tests.kill.fleet import WHY, bots, done, events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,13 +105,13 @@ def test_what_is_left_of_the_limit_is_handed_on(database_path: Path):
     holder.join(20)
 
 
-def test_a_turn_that_does_not_come_is_busy_and_given_up_for_good(database_path: Path):
+def test_a_turn_that_does_not_come_is_given_up_for_good_and_the_database_decides(database_path: Path):
     before = descriptors()
     file = Path(f"{database_path}{queue.SUFFIX}")
     with queue.turn(database_path, 10):
         for _ in range(3):
-            with pytest.raises(errors.Busy, match="more than 1 s; nothing was written"), queue.turn(database_path, 1):
-                pytest.fail("two had the turn")
+            with queue.turn(database_path, 1) as left:
+                assert 0 < left <= 0.5, "half of the limit is left for the lock of the database itself"
     # The three who gave up do not take their turns: it is free at once, and their descriptors go.
     with queue.turn(database_path, 10):
         pass
@@ -143,16 +143,15 @@ def test_without_a_queue_file_the_database_alone_decides(database_path: Path, ob
     assert not elsewhere.exists()
 
 
-def test_a_writer_that_is_stopped_in_its_turn_makes_a_kill_busy_not_hang(cli: CommandLine, sqlite_database: Database):
+def test_who_holds_the_queue_without_writing_cannot_stop_a_kill(cli: CommandLine, sqlite_database: Database):
     bots(sqlite_database, ["a1"])
     descriptor = os.open(f"{sqlite_database.path}{queue.SUFFIX}", os.O_RDONLY | os.O_CREAT, 0o666)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
-        not_killed(cli("kill", "a1", *WHY, env={"BLAIDCTL_KILL_LOCK_TIMEOUT_S": "1"}), 9, "BUSY")
+        done(cli("kill", "a1", *WHY, env={"BLAIDCTL_KILL_LOCK_TIMEOUT_S": "1"}))
     finally:
         os.close(descriptor)
-    assert events(sqlite_database) == []
-    done(cli("kill", "a1", *WHY))
+    assert len(events(sqlite_database)) == 1
 
 
 def test_who_only_reads_needs_no_turn(cli: CommandLine, sqlite_database: Database):
