@@ -46,6 +46,7 @@ COMMANDS_ONLY = {
     "blaidctl.core.command",
     "blaidctl.core.errors",
     "blaidctl.core.operation",
+    "blaidctl.core.signals",
     "blaidctl.core.vocabulary",
     *(f"blaidctl.{name}" for name in ("access", "audit", "database", "findings", "fleet", "kill", "quickstart")),
     *(
