@@ -132,6 +132,13 @@ def serve(
 
 def main(argv: list[str]) -> int:
     """Run one command line; return its exit code. Never raises, never leaves a traceback."""
+    code = _answered(argv)
+    if code == errors.Interrupt.exit_code and not isinstance(code, command.Reported):
+        return _fail(errors.Interrupted(), argv)  # before or after the edge of the command: Typer only counts it
+    return int(code or 0)
+
+
+def _answered(argv: list[str]) -> int | None:
     try:
         code = _program().main(args=argv, prog_name="blaidctl", standalone_mode=False)
         sys.stdout.flush()
@@ -146,7 +153,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         what = f"the text could not be written to standard output ({error.strerror}); nothing else was done"
         return _fail(errors.OutputLost(what), argv)
-    return int(code or 0)
+    return code  # type: ignore[no-any-return] # what the command returned
 
 
 def _usage(error: typer.TyperException, argv: list[str]) -> int:
@@ -181,7 +188,10 @@ def entrypoint() -> None:
     """Run as a program: exit with the code; a closed stdout at the very end is nobody's business."""
     _take_streams()
     signals.end_like_ctrl_c()
-    code = main(sys.argv[1:])
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:  # outside of Typer's own hands
+        code = _fail(errors.Interrupted(), sys.argv[1:])
     signals.ignore_endings()
     try:
         sys.stdout.flush()

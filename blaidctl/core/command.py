@@ -268,7 +268,11 @@ def talk(line: str) -> None:
         return
 
 
-def report(error: errors.BlaidError, trace_id: str, output: Output, last_line: str = "") -> int:
+class Reported(int):
+    """An exit code whose error stands on stderr already."""
+
+
+def report(error: errors.BlaidError, trace_id: str, output: Output, last_line: str = "") -> Reported:
     """Print an error where errors go and return its exit code."""
     from blaidctl.core.text import error_lines
 
@@ -276,7 +280,7 @@ def report(error: errors.BlaidError, trace_id: str, output: Output, last_line: s
         talk(line)
     if last_line:
         talk(last_line)
-    return error.exit_code
+    return Reported(error.exit_code)
 
 
 def a_bug(error: Exception, ctx: Context | None) -> errors.Internal:

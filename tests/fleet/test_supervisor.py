@@ -351,7 +351,7 @@ def test_an_order_to_stop_while_the_start_is_being_written_is_not_lost(
         holder.execute("SELECT 1 FROM bots FOR UPDATE")
     patient = {**CALM, "BLAIDCTL_LOCK_TIMEOUT_S": "30", "BLAIDCTL_KILL_LOCK_TIMEOUT_S": "30"}
     supervisor = process.spawn("bot", "run", "b1", "--", "sh", "-c", "echo >ran", env=patient)
-    wait_for(lambda: catches(supervisor.pid, signal.SIGTERM))
+    wait_for(lambda: catches(supervisor.pid, signal.SIGUSR1))
     supervisor.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     assert supervisor.poll() is None
@@ -372,7 +372,7 @@ def test_a_start_that_waited_longer_than_a_lease_has_a_whole_one(
     holder.execute("BEGIN IMMEDIATE")
     patient = {**QUICK, "BLAIDCTL_LOCK_TIMEOUT_S": "30"}
     supervisor = process.spawn("bot", "run", "b1", "--", "sleep", "0.5", env=patient)
-    wait_for(lambda: catches(supervisor.pid, signal.SIGTERM))
+    wait_for(lambda: catches(supervisor.pid, signal.SIGUSR1))
     time.sleep(3.2)
     holder.execute("ROLLBACK")
     stderr = supervisor.communicate(timeout=LIMIT_S)[1]

@@ -96,3 +96,16 @@ def test_a_signal_in_the_held_moment_is_dropped_whatever_thread_it_finds():
         beside.set()
         deaf.join()
     assert not signal.sigpending()
+
+
+def test_an_interrupt_before_the_edge_of_the_command_is_said_too(
+    cli: CommandLine, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("blaidctl.core.operation.the_map", interrupted)
+    run = cli("kill", "a1", *WHY)
+    assert (run.code, run.error["error_code"]) == (130, "INTERRUPTED")
+    assert run.stderr.endswith("NOT KILLED\n")
+    assert sqlite_database.sql("SELECT count(*) FROM kill_events") == [(0,)]
