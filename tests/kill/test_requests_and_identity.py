@@ -54,8 +54,15 @@ def test_a_request_id_is_done_once_and_its_answer_replayed(
         assert again == first | {"replayed": True, "trace_id": again["trace_id"]}
     assert dump(database) == before
     assert "REPLAYED" in done(cli(*command, "--output", "table")).stdout
+    # The answer of then is not the state of now: it is replayed, and said to be over.
     done(cli("resurrect", "a1", *BACK))
-    assert done(cli(*command)).json["result"] == first["result"]  # the answer of then, not the state of now
+    over = cli(*command)
+    assert (over.code, over.error["error_code"], over.error["missing_requirements"]) == (
+        1,
+        "KILL_ENDED",
+        ["bot a1 is live"],
+    )
+    assert (over.json["result"], over.json["replayed"]) == (first["result"], True)
     verified(cli)
 
 
