@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_DEFECTS = 100
 #: Below this, starting another process costs more than it saves.
-LEAST_ENTRIES_A_WORKER = 50_000
+LEAST_ENTRIES_A_WORKER = 200_000
 REPORT_EVERY = 20_000
 
 

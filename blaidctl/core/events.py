@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import stream
@@ -92,18 +93,14 @@ def write(
     own = tuple(name for name in table.columns if name not in shared)
     values = [[_bindable(row[name], table.columns[name]) for name in own] for row in rows]
     common = {name: _bindable(value, table.columns[name]) for name, value in shared.items()}
-    stored = sorted(_insertion(table, own).on(connection, rows=values, **common, **stamps), key=_id_of(table))
     names = list(table.kinds)
+    written = _insertion(table, own).on(connection, rows=values, **common, **stamps).all()
+    stored = sorted(written, key=itemgetter(names.index("id")))
     return [dict(zip(names, row, strict=True)) for row in stored], digest(table, stored)
 
 
 def _bindable(value: Any, kind: str) -> Any:
     return canonical(value) if kind == "json" else value
-
-
-def _id_of(table: EventTable) -> Callable[[Sequence[Any]], int]:
-    place = list(table.kinds).index("id")
-    return lambda row: int(row[place])
 
 
 _insertions: dict[tuple[str, tuple[str, ...]], Query] = {}

@@ -79,7 +79,7 @@ def rows_of(result: CursorResult[Any]) -> Iterator[Row]:
     names = list(result.keys())
     times = [name for name in names if is_time(name)]
     documents = [name for name in names if name in JSON_COLUMNS]
-    for values in result:
+    for values in result.all():
         row = dict(zip(names, values, strict=True))
         for name in times:
             if isinstance(row[name], str):

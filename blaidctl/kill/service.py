@@ -56,19 +56,22 @@ def kill(tx: Tx, request: contract.Kill) -> contract.Killed:
     written = tx.record(KILL_EVENTS, rows, action=Action.KILL, ends_kill_event_id=None, **_why(tx, request))
     events = {row["bot_id"]: row["id"] for row in written}
     taken = [
-        contract.KilledBot(
-            bot_id=bot["id"],
-            effect=row["effect"],
-            kill_event_id=events[bot["id"]],
-            killed_at=bot["killed_at"] or tx.now,
-            instances_stopped=row["instances_stopped"],
-        )
+        {
+            "bot_id": bot["id"],
+            "effect": row["effect"],
+            "kill_event_id": events[bot["id"]],
+            "killed_at": bot["killed_at"] or tx.now,
+            "instances_stopped": row["instances_stopped"],
+        }
         for bot, row in zip(bots, rows, strict=True)
     ]
     tx.target = {"bots": ids} | {name: getattr(request, name) for name in contract.WIDE if getattr(request, name)}
     tx.before = {"already_killed": [bot["id"] for bot in bots if bot["killed_at"]]}
     tx.after = {"killed": len(ids), "instances_stopped": sum(stopped.values()), "reason_code": request.reason_code}
-    return contract.Killed(bots=taken, count=len(taken), instances_stopped=sum(stopped.values()))
+    # Validated in one call: ten thousand calls, one a bot, take twice as long.
+    return contract.Killed.model_validate(
+        {"bots": taken, "count": len(taken), "instances_stopped": sum(stopped.values())}
+    )
 
 
 def _why(tx: Tx, request: contract.Kill | contract.Resurrect) -> dict[str, Any]:
