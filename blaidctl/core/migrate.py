@@ -126,7 +126,7 @@ def _migrating(database: Database) -> Iterator[Connection]:
     with contextlib.ExitStack() as stack:
         if database.kind == "sqlite":
             database.make_folder()
-            stack.enter_context(queue.turn(database.path, limit_s))
+            stack.enter_context(queue.turn(database.path, limit_s, alone=True))
         stack.enter_context(translated(database))
         plain = stack.enter_context(database.engine.connect())
         connection = plain.execution_options(blaidctl_purpose="write")

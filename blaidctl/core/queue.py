@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from blaidctl.core.clock import monotonic_s
+from blaidctl.core.errors import Busy
 from blaidctl.core.signals import start_deaf
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ _FLAGS = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def turn(database: Path, timeout_s: float) -> Iterator[float]:
+def turn(database: Path, timeout_s: float, *, alone: bool = False) -> Iterator[float]:
     """Wait for this process's turn to write, for half of `timeout_s` at the most; yield the seconds that are left.
 
     When the turn does not come, somebody holds the queue without writing, or the crowd is very large: then the
-    database's own lock decides, as it does for those who do not queue.
+    database's own lock decides, as it does for those who do not queue. With `alone` (migrations, which write several
+    transactions) the turn is waited for to the end of the limit, and Busy raised when it does not come.
     """
     deadline = monotonic_s() + timeout_s
     try:
@@ -42,7 +44,9 @@ def turn(database: Path, timeout_s: float) -> Iterator[float]:
         return
     lock = _Flock(descriptor)
     try:
-        lock.acquire(timeout_s / 2)
+        granted = lock.acquire(timeout_s if alone else timeout_s / 2)
+        if alone and not granted:
+            raise Busy(f"other writers held the database for more than {timeout_s:g} s; nothing was written")
         yield max(deadline - monotonic_s(), 0.0)
     finally:
         lock.release()

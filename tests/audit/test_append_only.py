@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from pydantic import SecretStr
 
+from blaidctl.core import audit
+from blaidctl.core.db import Database as ProductDatabase
+from blaidctl.core.settings import Settings
 from tests.audit.tampering import blob, history
 from tests.kill.fleet import dump, verified
 
 if TYPE_CHECKING:
+    from blaidctl.core.audit import Receipt
     from tests.support.commandline import CommandLine
     from tests.support.database import Database
 
@@ -115,6 +124,53 @@ def test_the_log_grows_at_its_head_only(cli: CommandLine, database: Database):
             (entry(last + 1, head, blob(database, "11" * 31)), "(?i)check|SHA-256"),
         ],
     )
+
+
+def test_two_appends_at_once_follow_one_another(cli: CommandLine, postgres_database: Database):
+    """The lock on the head row: the second waits and then finds the first; no attempt is wasted on a taken place."""
+    last = history(cli)["last"]
+    settings = Settings(database_url=SecretStr(postgres_database.url), lock_timeout_s=60)
+    receipts, refusals = [], []
+    head = "(SELECT entry_hash FROM audit_head)"
+    stale = (
+        f"INSERT INTO audit_log SELECT {last + 1}, {head}, sha256('x'), act_id, action, actor, created_at, events,"
+        " outcome, request_id, trace_id, 'x' FROM audit_log WHERE seq = 1"
+    )
+
+    def append(name: str) -> Receipt:
+        entry = audit.Entry(name, "test", "me", datetime.now(UTC), audit.DONE, name, "a" * 32)
+        with contextlib.closing(ProductDatabase(settings)) as opened, opened.writing() as connection:
+            receipts.append(audit.append(connection, entry))
+            if name == "first":
+                for thread in threads:
+                    thread.start()
+                wait_for_locks(postgres_database, 2)
+        return receipts[-1]
+
+    def forge() -> None:
+        with contextlib.closing(postgres_database.raw()) as connection:
+            try:
+                connection.execute(stale)
+            except psycopg.Error as error:
+                refusals.append(str(error))
+
+    threads = [threading.Thread(target=append, args=("second",)), threading.Thread(target=forge)]
+    append("first")
+    for thread in threads:
+        thread.join(60)
+    assert [receipt.seq for receipt in receipts] == [last + 1, last + 2]
+    assert len(refusals) == 1
+    assert "must be the head" in refusals[0]
+    verified(cli)
+
+
+def wait_for_locks(database: Database, count: int) -> None:
+    """Wait until so many sessions of this database wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    until = time.monotonic() + 30
+    while database.sql(waiting) != [(count,)]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_postgresql_hashes_each_entry_itself(cli: CommandLine, postgres_database: Database):

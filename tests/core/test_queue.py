@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blaidctl.core import queue
+from blaidctl.core import errors, queue
 from tests.kill.fleet import WHY, bots, done, events
 
 if TYPE_CHECKING:
@@ -112,7 +112,12 @@ def test_a_turn_that_does_not_come_is_given_up_for_good_and_the_database_decides
         for _ in range(3):
             with queue.turn(database_path, 1) as left:
                 assert 0 < left <= 0.5, "half of the limit is left for the lock of the database itself"
-    # The three who gave up do not take their turns: it is free at once, and their descriptors go.
+        with (
+            pytest.raises(errors.Busy, match="more than 1 s; nothing was written"),
+            queue.turn(database_path, 1, alone=True),
+        ):
+            pytest.fail("two migrate")
+    # Those who gave up do not take their turns: it is free at once, and their descriptors go.
     with queue.turn(database_path, 10):
         pass
     wait_until(lambda: waiting_on(file) == 0)

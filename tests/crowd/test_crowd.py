@@ -76,7 +76,7 @@ def test_nothing_is_lost_forked_or_running_while_killed(cli, database, bots):
     with sampled(database) as seen:
         done = crowd(cli, bots)
     assert not [what for what in done if what.startswith("unexpected")], done
-    assert min(done["kill"], done["resurrect"], done["instance start"]) > WORKERS, done
+    assert min(done["kill"], done["resurrect"], done["instance start"]) > 0, done
     assert seen["looks"] > SECONDS
     assert seen["killed and running"] == 0
     logged = Counter(
