@@ -42,7 +42,7 @@ _PLAIN = Query("""
 
 def main() -> None:
     """Measure and print."""
-    options = common.arguments(__doc__, entries=200_000, seconds=4, rounds=5, pairs=5)
+    options = common.arguments(__doc__, entries=500_000, seconds=4, rounds=5, pairs=5)
     with common.places(options.engine) as found:
         figures: list[Figure] = []
         for place in found:
