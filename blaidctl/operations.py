@@ -421,6 +421,10 @@ if len(BY_NAME) != len(OPERATIONS):
     raise ValueError(msg)
 
 #: Every append-only table of events, for `audit verify`: its rows are hashed into the chain.
-EVENT_TABLES: tuple[str, ...] = ("blaidctl.kill.service:KILL_EVENTS",)
+EVENT_TABLES: tuple[str, ...] = (
+    "blaidctl.kill.service:KILL_EVENTS",
+    "blaidctl.jobs.events:JOB_EVENTS",
+    "blaidctl.jobs.events:REAPER_RUNS",
+)
 #: What replays events against the state, for `audit verify`.
 REPLAYS: tuple[str, ...] = ("blaidctl.kill.replay:replay",)

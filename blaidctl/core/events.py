@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from blaidctl.core import stream
 from blaidctl.core.canonical import canonical, quote
 from blaidctl.core.sql import Query, Row
+from blaidctl.core.types import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,7 +92,7 @@ def write(
     Returns the rows as stored, in id order, and their digest.
     """
     own = tuple(name for name in table.columns if name not in shared)
-    values = [[_bindable(row[name], table.columns[name]) for name in own] for row in rows]
+    values = [[_in_json(row[name], table.columns[name]) for name in own] for row in rows]
     common = {name: _bindable(value, table.columns[name]) for name, value in shared.items()}
     names = list(table.kinds)
     written = _insertion(table, own).on(connection, rows=values, **common, **stamps).all()
@@ -101,6 +102,10 @@ def write(
 
 def _bindable(value: Any, kind: str) -> Any:
     return canonical(value) if kind == "json" else value
+
+
+def _in_json(value: Any, kind: str) -> Any:
+    return time_text(value) if kind == "time" and value is not None else _bindable(value, kind)
 
 
 _insertions: dict[tuple[str, tuple[str, ...]], Query] = {}

@@ -20,7 +20,7 @@ from blaidctl.core.audit import Receipt
 from blaidctl.core.canonical import canonical, fingerprint
 from blaidctl.core.contract import RequestId
 from blaidctl.core.operation import Operation, Status, resolve
-from blaidctl.core.sql import Query, Row, rows_of
+from blaidctl.core.sql import Query, Row, database_time, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,6 +98,10 @@ class Tx:
     def run(self, query: Query, **parameters: Any) -> int:
         """Run a statement; return how many rows it touched."""
         return query.on(self.connection, **parameters).rowcount
+
+    def clock(self) -> datetime:
+        """Return the time that heartbeats and deadlines are judged by."""
+        return database_time(self.connection, self.ctx.now())
 
     def record(self, table: EventTable, rows: Sequence[Mapping[str, Any]], **shared: Any) -> list[Row]:
         """Write the act's event rows (one call a table) and hash them into its audit entry.

@@ -24,13 +24,14 @@ from blaidctl.core.types import UtcTime, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from sqlalchemy import TextClause
     from sqlalchemy.engine import Connection, CursorResult
 
 Row = dict[str, Any]
 
-JSON_COLUMNS = frozenset({"tags", "exchanges", "metadata", "answer", "events"})
+JSON_COLUMNS = frozenset({"tags", "exchanges", "metadata", "answer", "events", "result", "counts", "not_done"})
 
 _WORDS = {
     "sqlite": {"$FOR_UPDATE": "", "$FOR_SHARE": ""},
@@ -96,3 +97,16 @@ def _read(name: str, text: str, read: Callable[[str], Any]) -> Any:
         return read(text)
     except ValueError:
         raise DatabaseCorrupt(f"the column {name} holds {text!r}, which blaidctl never writes") from None
+
+
+_SERVER_TIME = Query("SELECT clock_timestamp() AS now")
+
+
+def database_time(connection: Connection, host_time: datetime) -> datetime:
+    """Return the clock that heartbeats and deadlines are judged by: the server's on PostgreSQL, the host's on SQLite.
+
+    Read before a row is waited for: what is judged may only look younger than it is, never older.
+    """
+    if connection.dialect.name == "sqlite":
+        return host_time
+    return next(rows_of(_SERVER_TIME.on(connection)))["now"]  # type: ignore[no-any-return]

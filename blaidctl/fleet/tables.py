@@ -55,6 +55,7 @@ class BotInstances(SQLModel, table=True):
         CheckConstraint(
             "status <> 'RUNNING' OR (pid IS NOT NULL AND heartbeat_at IS NOT NULL)", name="bot_instances_running"
         ),
+        CheckConstraint("stale_after_s > 0", name="bot_instances_stale_after"),
         Index("bot_instances_active", "bot_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
         Index("bot_instances_unproven", "bot_id", sqlite_where=_UNPROVEN, postgresql_where=_UNPROVEN),
         Index("bot_instances_bot", "bot_id", "id"),
@@ -75,3 +76,6 @@ class BotInstances(SQLModel, table=True):
     heartbeat_at: datetime | None = Field(sa_column=Column(UtcTime))
     stopped_at: datetime | None = Field(sa_column=Column(UtcTime))
     stop_confirmed_at: datetime | None = Field(sa_column=Column(UtcTime))
+    hb_seq: int = Field(sa_column=Column(BIG, nullable=False, server_default=text("0")))
+    stale_after_s: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("60")))
+    mark: str | None = Field(sa_column=Column(Text))

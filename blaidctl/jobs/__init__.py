@@ -1,0 +1,1 @@
+"""Jobs: types under limits, runs under supervision, and the reaper that ends what nobody ends."""
