@@ -27,7 +27,11 @@ TABLES = (
     "audit_log",
     "bot_instances",
     "bots",
+    "job_events",
+    "job_types",
+    "jobs",
     "kill_events",
+    "reaper_runs",
     "requests",
     "users",
 )
