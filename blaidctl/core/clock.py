@@ -14,6 +14,11 @@ def monotonic_s() -> float:
     return time.monotonic()
 
 
+def lease_s() -> float:
+    """Return seconds of real time, the host's sleep included: what a lease is counted in (CLOCK_BOOTTIME)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def pause(seconds: float) -> None:
     """Sleep; the single place where the program waits without doing anything."""
     time.sleep(seconds)

@@ -1,38 +1,43 @@
-"""A real process and all that it starts: spawned as one group, signalled as one group, proven gone as one group.
+"""A real process and all that it starts: spawned under a keeper, signalled, ended, proven gone.
 
-There is no shell in between, and the group is the process's own, in a session of its own: Ctrl-C at the supervisor's
-terminal does not reach it, and a signal for it reaches nobody else. The leader of the group is reaped only after the
-last signal went out: until then the kernel cannot give its number to another process, so no signal hits a stranger.
-
-What leaves the group on purpose (setsid) is not reached from here.
+There is no shell in between, and the process has a session of its own: Ctrl-C at the supervisor's terminal does not
+reach it, and a signal for its group reaches nobody else. Its parent is a keeper (keeper.py): it adopts what leaves the
+group (setsid, double fork), and ends everything if the supervisor dies or hangs. If the keeper itself dies, the
+supervisor adopts and ends what is left. The process is waited for only after the last signal went out: until then the
+kernel cannot give its number to another process, so no signal hits a stranger.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from blaidctl.core import clock
+from blaidctl.core import clock, keeper
 from blaidctl.core.errors import CommandNotStartable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-#: The signal that cannot be ignored.
-LAST_SIGNAL = signal.SIGKILL
-#: How long the kernel may take to end a group after LAST_SIGNAL (a process in an uninterruptible wait takes longer).
+#: How long the kernel may take to end what was killed (a process in an uninterruptible wait takes longer).
 GONE_WITHIN_S = 5.0
-_LOOK_EVERY_S = 0.02
+#: How long a keeper has to end what it keeps before the supervisor does it: nothing but a stopped keeper needs longer.
+KEEPER_WITHIN_S = 1.0
+#: How long a keeper may take to start its command, on a machine that is very busy.
+START_WITHIN_S = 20.0
+_LOOK_EVERY_S = 0.01
 
 _PROC = Path("/proc")
 # Places in /proc/PID/stat, counted from the field after the name (proc(5) counts that one as 3).
-_STATE, _GROUP, _THREADS, _STARTED = 0, 2, 17, 19
+_STATE, _THREADS, _STARTED = 0, 17, 19
 _DEAD_STATES = frozenset({b"Z", b"X"})
 
 
@@ -76,22 +81,79 @@ def status_text(returncode: int) -> str:
 
 
 class Group:
-    """A running command and all that it started, as long as that stays in the group.
+    """A running command and all that descends from it.
 
     As a context manager it ends what still runs when the block is left, however it is left.
     """
 
-    def __init__(self, program: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        program: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> None:
         """Start the program with the command's words as its arguments. Raises OSError when the kernel refuses."""
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a careless parent: the kernel would reap the process by itself and forget how it ended.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._process = subprocess.Popen(  # noqa: S603 - running the operator's command is the purpose; no shell
-            list(command), executable=program, env=dict(environment), start_new_session=True
-        )
-        self.pid = self._process.pid
-        self.started = started(self.pid)
+        self._adopted_before = keeper.adopt_orphans(wanted=True)
+        self._strangers = frozenset(keeper.children("self"))
+        self._over, self._hung_up = threading.Event(), threading.Event()
+        self._returncode: int | None = None
         self._ended = False
+        self._wire, theirs = socket.socketpair()
+        with theirs:
+            self._keeper = subprocess.Popen(  # noqa: S603 - running the operator's command is the purpose; no shell
+                [sys.executable, "-I", "-S", keeper.__file__, str(theirs.fileno()), program, *command],
+                env=dict(environment),
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        self.pid, self.started = self._first_word()
+        threading.Thread(target=self._listen, name=f"end of {self.pid}", daemon=True).start()
+
+    def _first_word(self) -> tuple[int, str]:
+        """Wait for the command's start; OSError when the kernel refused it."""
+        self._wire.settimeout(START_WITHIN_S)
+        try:
+            kind, *words = self._line().split()
+        except (TimeoutError, ValueError) as error:
+            self._keeper.kill()
+            self._keeper.wait()
+            keeper.adopt_orphans(wanted=self._adopted_before)
+            raise OSError(errno.ETIMEDOUT, f"its keeper gave no answer ({error})") from error
+        self._wire.settimeout(None)
+        if kind == "E":
+            self._keeper.wait()
+            keeper.adopt_orphans(wanted=self._adopted_before)
+            raise OSError(int(words[0]), os.strerror(int(words[0])))
+        return int(words[0]), words[1]
+
+    def _line(self) -> str:
+        """Return one line from the wire; empty when the keeper is gone."""
+        heard = b""
+        while not heard.endswith(b"\n"):
+            byte = self._wire.recv(1)
+            if not byte:
+                return ""
+            heard += byte
+        return heard.decode()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while line := self._line():
+                kind, *words = line.split()
+                if kind == "G":
+                    self._returncode = os.waitstatus_to_exitcode(int(words[0]))
+                    break
+                self._over.set()
+        self._hung_up.set()  # gone, or its keeper died, and the command with it
+        self._over.set()
 
     def __enter__(self) -> Self:
         """Nothing more to start."""
@@ -104,87 +166,98 @@ class Group:
 
     @property
     def exit_status(self) -> str:
-        """How the leader ended, as text; only after `end`."""
+        """How the command ended, as text; only after `end`."""
         return status_text(self.returncode)
 
     @property
     def returncode(self) -> int:
-        """How the leader ended: its exit code, or the negative number of the signal; only after `end`."""
-        code = self._process.returncode
-        if code is None:
+        """How the command ended: its exit code, or the negative number of the signal; only after `end`."""
+        if self._returncode is None:
             msg = f"process {self.pid} is not known to have ended"
             raise RuntimeError(msg)
-        return code
+        return self._returncode
+
+    def renew(self, lease_s: float) -> None:
+        """Let the keeper end everything when this is not called again within `lease_s` seconds of real time."""
+        with contextlib.suppress(OSError):  # no keeper, no lease: the end is on its way already
+            self._wire.send(b"L %d\n" % lease_s, socket.MSG_DONTWAIT)
 
     def tell_when_over(self, tell: Callable[[], None]) -> None:
-        """Call `tell` on a thread of its own when the leader has ended; it stays unreaped."""
+        """Call `tell` on a thread of its own when the command has ended; it stays unreaped."""
 
         def wait() -> None:
-            with contextlib.suppress(ChildProcessError):  # it was ended and reaped meanwhile
-                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            self._over.wait()
             tell()
 
-        threading.Thread(target=wait, name=f"end of {self.pid}", daemon=True).start()
+        threading.Thread(target=wait, name=f"over {self.pid}", daemon=True).start()
 
     def end(self, grace_s: float) -> bool:
-        """End the group: TERM, up to `grace_s` to comply, KILL. Return whether it is proven gone.
+        """End everything: TERM, up to `grace_s` to comply, KILL. Return whether it is proven gone.
 
         A stopped (SIGSTOP) process is not continued for the TERM: it would trade until the grace is over.
         """
-        self._signal(signal.SIGTERM)
+        self._terminate()
         deadline = clock.monotonic_s() + grace_s
-        while clock.monotonic_s() < deadline and self._lives():
+        while clock.monotonic_s() < deadline and any(map(_lives, self._descendants())):
             clock.pause(_LOOK_EVERY_S)
-        # Sent even when all seem dead: it costs nothing, and what the look missed does not survive it.
-        self._signal(LAST_SIGNAL)
         self._ended = True
         deadline = clock.monotonic_s() + GONE_WITHIN_S
-        while not self._vanished():
-            if clock.monotonic_s() >= deadline:
-                return False
-            clock.pause(_LOOK_EVERY_S)
-        return True
+        with contextlib.suppress(OSError):
+            self._wire.shutdown(socket.SHUT_WR)
+        self._hung_up.wait(KEEPER_WITHIN_S)
+        if self._returncode is None:
+            self._end_in_its_place(deadline)
+        self._keeper.wait()
+        self._wire.close()
+        keeper.adopt_orphans(wanted=self._adopted_before)
+        return self._returncode is not None
 
-    def _signal(self, number: int) -> None:
+    def _end_in_its_place(self, deadline_s: float) -> None:
+        """End what a keeper that is dead, stopped or stuck has left: it is adopted here."""
+        self._keeper.kill()
+        self._keeper.wait()
+        self._hung_up.wait()
+        ended = keeper.end_children(self._strangers, deadline_s - clock.monotonic_s())
+        if ended is not None and self.pid in ended:
+            self._returncode = os.waitstatus_to_exitcode(ended[self.pid])
+
+    def _terminate(self) -> None:
         # No permission: all of them run as another user (a setuid program). The proof that follows will fail.
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal.SIGTERM)
+        for pid in self._descendants():
+            _terminate_outside(self.pid, pid)
 
-    def _lives(self) -> bool:
-        """Say whether a member of the group still runs. Without /proc only the leader is seen."""
-        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-            return True
-        return any(_members(self.pid))
+    def _descendants(self) -> Iterator[int]:
+        """Yield what descends from the command: below its keeper, or adopted here after the keeper's death."""
+        waiting = keeper.children(self._keeper.pid)
+        waiting += [pid for pid in keeper.children("self") if pid not in self._strangers and pid != self._keeper.pid]
+        while waiting:
+            pid = waiting.pop()
+            yield pid
+            waiting += keeper.children(pid)
 
-    def _vanished(self) -> bool:
-        """Reap the leader and say whether the whole group is proven gone."""
-        if self._process.poll() is None:
-            return False
+
+def _terminate_outside(group: int, pid: int) -> None:
+    """Send TERM to a descendant that left the group; the number is made sure of first, by a descriptor."""
+    with contextlib.suppress(OSError):
+        before, descriptor = started(pid), os.pidfd_open(pid)
         try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-        # Zombies answer too, and where nobody reaps orphans (a container without init) they stay: dead all the same.
-        members = _members(self.pid)
-        return bool(members) and not any(members)
+            if before and started(pid) == before and os.getpgid(pid) != group:
+                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        finally:
+            os.close(descriptor)
 
 
-def _members(group: int) -> list[bool]:
-    """Return, for each process of a group, whether it lives (a zombie does not); nothing at all without /proc."""
-    found = []
-    for name in os.listdir(_PROC) if _PROC.is_dir() else ():  # noqa: PTH208 - a name a process; Paths would cost more
-        fields = _stat(name) if name.isdigit() else None
-        if fields and int(fields[_GROUP]) == group:
-            # The first thread of a process may have ended before the others: a zombie with live threads.
-            found.append(fields[_STATE] not in _DEAD_STATES or int(fields[_THREADS]) > 1)
-    return found
+def _lives(pid: int) -> bool:
+    """Say whether a process runs; the first thread may have ended before the others: a zombie with live threads."""
+    fields = _stat(pid)
+    return bool(fields) and (fields[_STATE] not in _DEAD_STATES or int(fields[_THREADS]) > 1)
 
 
-def _stat(pid: int | str) -> list[bytes] | None:
-    """Return the fields of /proc/PID/stat after the name (which may hold spaces and brackets), or None."""
+def _stat(pid: int | str) -> list[bytes]:
+    """Return the fields of /proc/PID/stat after the name (which may hold spaces and brackets), or none."""
     try:
         return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return None
+        return []

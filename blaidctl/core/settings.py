@@ -19,8 +19,10 @@ from blaidctl.core.errors import SettingsInvalid
 
 PREFIX = "BLAIDCTL_"
 CONFIG_VARIABLE = "BLAIDCTL_CONFIG"
-#: What `bot run` tells its process about itself; no settings, but known.
-INSTANCE_VARIABLES = frozenset({"BLAIDCTL_BOT_ID", "BLAIDCTL_INSTANCE_ID"})
+#: What `bot run` and `job run` tell their process about itself; no settings, but known.
+INSTANCE_VARIABLES = frozenset({
+    "BLAIDCTL_BOT_ID", "BLAIDCTL_INSTANCE_ID", "BLAIDCTL_JOB_ID", "BLAIDCTL_JOB_ATTEMPT", "BLAIDCTL_RUN_MARK",
+})  # fmt: skip
 
 
 class Settings(BaseSettings):

@@ -152,7 +152,7 @@ class CommandAfterDashes(TyperCommand):
         given = [*args, "--"]
         rest = super().parse_args(ctx, args)
         after = given[given.index("--") + 1 : -1]
-        if ctx.params["standby"] or ctx.resilient_parsing:  # answered elsewhere; completing words at a prompt
+        if ctx.resilient_parsing:  # completing words at a prompt
             return rest
         if not after or list(ctx.params["command"] or ()) != after:
             raise typer.TyperException("give the bot's command after `--`: blaidctl bot run BOT -- CMD ARG…")
@@ -166,23 +166,25 @@ def bot_run(
         list[str] | None, typer.Argument(metavar="-- CMD [ARG]", help="The bot's program; no shell in between.")
     ] = None,
     account: Annotated[str | None, typer.Option(help="The account that it trades on; recorded.")] = None,
-    standby: Annotated[bool, typer.Option("--standby", help="Not built yet: answers 501.")] = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="After a kill wait for `resurrect --restart`, then start CMD again.")
+    ] = False,
     trace_id: TraceId = None,
     output: OutputOption = None,
 ) -> int:
     """Run a bot's real process under supervision: a kill ends it within a second and is confirmed.
 
-    CMD runs in a process group of its own and ends with all that it started there: TERM, then KILL after
-    BLAIDCTL_GRACE_S. It is told TRACEPARENT, BLAIDCTL_BOT_ID and BLAIDCTL_INSTANCE_ID. Without the database it ends
-    after BLAIDCTL_LEASE_S. SIGTERM or Ctrl-C stops it.
+    CMD ends with all that it started, however that was detached: TERM, then KILL after BLAIDCTL_GRACE_S. It ends when
+    this program dies, too, and without the database after BLAIDCTL_LEASE_S. SIGTERM or Ctrl-C stops it. It is told
+    TRACEPARENT, BLAIDCTL_BOT_ID and BLAIDCTL_INSTANCE_ID.
 
     Example: blaidctl bot run momo-1 -- ./momo --config momo.toml
 
     Writes: the instance, its heartbeats and its end; an audit entry for the start, the run and the end.
 
     Exit: 0 CMD ended with 0, or was stopped by a signal to this program; 1 CMD failed, or is not proven gone; 2
-    input, or CMD is no program; 3 unknown bot; 5 the bot is killed, or was killed while it ran; 7 --standby; 8 no
-    database, or none for the length of the lease; 9 busy.
+    input, or CMD is no program; 3 unknown bot; 5 the bot is killed, or was killed while it ran (never with --standby);
+    8 no database, or none for the length of the lease; 9 busy.
 
     Again: safe; each run is an instance of its own.
     """

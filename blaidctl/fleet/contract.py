@@ -185,21 +185,44 @@ class BotStatus(Result):
     killed_by: str | None
     reason_code: str | None
     instances_active: int
+    #: Active by their rows, and silent for longer than they may be.
+    instances_stale: int
     stops_unconfirmed: int
 
 
+class UnconfirmedStop(Result):
+    """A stop that was ordered and that nobody has proven: the process may still trade."""
+
+    instance_id: int
+    bot_id: str
+    host: str
+    pid: int | None
+    stopped_at: datetime
+
+
 class FleetStatus(Result):
-    """Every bot: state, instances, stops that are not proven yet."""
+    """Every bot: state, instances, stops that are not proven yet; and the jobs of the desk."""
 
     table_of: ClassVar = "bots"
     columns: ClassVar = ("bot_id", "state", "killed_by", "reason_code", "instances_active", "stops_unconfirmed")
-    below: ClassVar = ("live", "killed", "instances_active", "stops_unconfirmed", "not_reported")
+    tables: ClassVar = {"unconfirmed": ("instance_id", "bot_id", "host", "pid", "stopped_at")}
+    below: ClassVar = (
+        "live", "killed", "instances_active", "instances_stale", "stops_unconfirmed", "jobs_running", "jobs_stale",
+        "not_reported",
+    )  # fmt: skip
     bots: list[BotStatus]
     live: int
     killed: int
     instances_active: int
+    instances_stale: int
+    #: All of them; `unconfirmed` holds the latest ones.
     stops_unconfirmed: int
-    #: What this version does not report; each is an open finding.
+    unconfirmed: list[UnconfirmedStop]
+    #: The whole desk's; null for a caller who sees only one user's bots.
+    jobs_running: int | None
+    #: Past their deadline, or silent for longer than their type allows.
+    jobs_stale: int | None
+    #: What this answer does not report, and why.
     not_reported: list[str]
 
 
@@ -210,6 +233,9 @@ class StartInstance(Act):
     account: LookupId | None = None
     host: Label
     boot_id: str | None = None
+    #: What the process and all that it starts carry in their environment.
+    mark: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    stale_after_s: Annotated[int, Field(ge=1, le=86_400)] = 60
 
 
 class StartedInstance(Result):

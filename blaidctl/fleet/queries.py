@@ -49,11 +49,14 @@ LATEST_INSTANCES = Query(
 FIND_INSTANCE = Query(f"SELECT {INSTANCE_COLUMNS} FROM bot_instances WHERE id = :id")
 LOCK_INSTANCE = Query(f"SELECT {INSTANCE_COLUMNS} FROM bot_instances WHERE id = :id $FOR_UPDATE")
 INSERT_INSTANCE = Query("""
-    INSERT INTO bot_instances (bot_id, account_id, status, host, boot_id, attempt, started_at, heartbeat_at)
-    VALUES (:bot_id, :account_id, 'STARTING', :host, :boot_id, 1, :now, :now) RETURNING id, attempt
+    INSERT INTO bot_instances (bot_id, account_id, status, host, boot_id, mark, stale_after_s, attempt, started_at,
+                               heartbeat_at)
+    VALUES (:bot_id, :account_id, 'STARTING', :host, :boot_id, :mark, :stale_after_s, 1, :now, :now)
+    RETURNING id, attempt
 """)
 MARK_RUNNING = Query("""
-    UPDATE bot_instances SET status = 'RUNNING', pid = :pid, pid_started = :pid_started, heartbeat_at = :now
+    UPDATE bot_instances SET status = 'RUNNING', pid = :pid, pid_started = :pid_started, heartbeat_at = :now,
+           hb_seq = hb_seq + 1
      WHERE id = :id AND attempt = :attempt AND status = 'STARTING'
 """)
 END_INSTANCE = Query("""
@@ -68,10 +71,24 @@ CONFIRM_STOP = Query("""
 """)
 #: A beat of 0 rows means: the right to trade is gone.
 BEAT = Query("""
-    UPDATE bot_instances SET heartbeat_at = :now
+    UPDATE bot_instances SET heartbeat_at = :now, hb_seq = hb_seq + 1
      WHERE id = :id AND attempt = :attempt AND status IN ('STARTING', 'RUNNING')
 """)
 WATCH = Query("SELECT status FROM bot_instances WHERE id = :id AND attempt = :attempt")
+
+LAST_KILL_EVENT = Query("SELECT MAX(id) FROM kill_events WHERE bot_id = :bot_id")
+_RESTART_ORDER = """
+    SELECT e.id FROM kill_events e JOIN bots b ON b.id = e.bot_id
+     WHERE e.bot_id = :bot_id AND e.action = 'RESURRECT' AND {restart} AND b.killed_at IS NULL
+       AND e.id > :seen AND e.id > (SELECT MAX(k.id) FROM kill_events k WHERE k.bot_id = :bot_id AND k.action = 'KILL')
+     LIMIT 1
+"""
+#: A resurrect of a bot that lives which orders standing supervisors to start again: younger than every kill, and than
+#: what the asking supervisor had seen when it last started.
+RESTART_ORDER = Query(
+    sqlite=_RESTART_ORDER.format(restart="e.metadata ->> '$.restart' = 1"),
+    postgresql=_RESTART_ORDER.format(restart="e.metadata ->> 'restart' = 'true'"),
+)
 
 #: The kill that holds a bot: the applied one since the last resurrect (or, when the state was set by hand, the first).
 OPEN_KILL = Query("""
@@ -81,16 +98,36 @@ OPEN_KILL = Query("""
             WHERE r.bot_id = :bot_id AND r.action = 'RESURRECT' AND r.effect = 'APPLIED'), 0)
      ORDER BY CASE effect WHEN 'APPLIED' THEN 0 ELSE 1 END, id LIMIT 1
 """)
-FLEET_STATUS = Query(f"""
+#: An instance that runs by its row and has been silent for longer than it may: its supervisor is gone or cannot write.
+SILENT_SQLITE = "julianday(COALESCE(heartbeat_at, started_at)) + stale_after_s / 86400.0 < julianday(:now)"
+SILENT_POSTGRESQL = "COALESCE(heartbeat_at, started_at) + make_interval(secs => stale_after_s) < :now"
+_FLEET_STATUS = f"""
     SELECT b.id AS bot_id, b.user_id, b.killed_at, k.actor AS killed_by, k.reason_code,
-           COALESCE(a.n, 0) AS instances_active, COALESCE(u.n, 0) AS stops_unconfirmed
+           COALESCE(a.n, 0) AS instances_active, COALESCE(a.silent, 0) AS instances_stale,
+           COALESCE(u.n, 0) AS stops_unconfirmed
       FROM bots b
-      LEFT JOIN (SELECT bot_id, count(*) AS n FROM bot_instances WHERE status IN ('STARTING', 'RUNNING')
-                  GROUP BY bot_id) a ON a.bot_id = b.id
+      LEFT JOIN (SELECT bot_id, count(*) AS n, sum(CASE WHEN {{silent}} THEN 1 ELSE 0 END) AS silent
+                   FROM bot_instances WHERE status IN ('STARTING', 'RUNNING') GROUP BY bot_id) a ON a.bot_id = b.id
       LEFT JOIN (SELECT bot_id, count(*) AS n FROM bot_instances
                   WHERE stopped_at IS NOT NULL AND stop_confirmed_at IS NULL GROUP BY bot_id) u ON u.bot_id = b.id
       LEFT JOIN kill_events k ON b.killed_at IS NOT NULL AND k.id = (
            SELECT MAX(e.id) FROM kill_events e WHERE e.bot_id = b.id AND e.action = 'KILL' AND e.effect = 'APPLIED')
      WHERE {IN_SCOPE} AND (CAST(:bot_id AS TEXT) IS NULL OR b.id = :bot_id)
      ORDER BY b.id
+"""
+FLEET_STATUS = Query(
+    sqlite=_FLEET_STATUS.format(silent=SILENT_SQLITE), postgresql=_FLEET_STATUS.format(silent=SILENT_POSTGRESQL)
+)
+#: The stops that nobody has proven, the latest first.
+UNCONFIRMED_STOPS = Query(f"""
+    SELECT i.id AS instance_id, i.bot_id, i.host, i.pid, i.stopped_at
+      FROM bot_instances i JOIN bots b ON b.id = i.bot_id
+     WHERE i.stopped_at IS NOT NULL AND i.stop_confirmed_at IS NULL
+       AND {IN_SCOPE} AND (CAST(:bot_id AS TEXT) IS NULL OR i.bot_id = :bot_id)
+     ORDER BY i.stopped_at DESC, i.id DESC LIMIT :limit
+""")
+#: The jobs of the whole desk, from the index of what the reaper looks for (jobs_due).
+JOBS_NOW = Query("""
+    SELECT (SELECT count(*) FROM jobs WHERE status = 'RUNNING') AS running,
+           (SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND due_at < :now) AS stale
 """)

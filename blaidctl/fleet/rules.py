@@ -42,3 +42,12 @@ def ended_status(stop_reason: str) -> InstanceStatus:
     """Return how an instance that ended for a reason stands: wanted ends are STOPPED, the others FAILED."""
     wanted = {"KILLED", "EXITED", "SUPERVISOR_STOPPED"}
     return InstanceStatus.STOPPED if stop_reason in wanted else InstanceStatus.FAILED
+
+
+def stale_after_s(lease_s: int, grace_s: int) -> int:
+    """Return after how many seconds without a heartbeat an instance is over.
+
+    By then its process is dead: the supervisor ends it when the lease is over, its keeper a grace later; twice that
+    leaves room for a database that was slow to take the heartbeats.
+    """
+    return max(2 * (lease_s + grace_s), 30)

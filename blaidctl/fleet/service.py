@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
 
-#: What guard and status cannot look at before accounts, providers and jobs are built (AUDIT_FINDINGS.md, F-004 and
-#: F-005).
+#: What guard and status cannot look at before accounts and providers are built (AUDIT_FINDINGS.md, F-004).
 GUARD_DOES_NOT_CHECK = ["account link and limits (F-004)", "provider state (F-004)"]
-STATUS_DOES_NOT_REPORT = ["stale jobs (F-005)", "providers (F-005)"]
+STATUS_DOES_NOT_REPORT = ["providers (F-004)"]
+#: Jobs belong to no user, so no user's own view of the fleet holds them.
+NOT_FOR_ONE_USER = ["jobs (the whole desk's)"]
+#: How many unconfirmed stops are named; all are counted.
+MOST_UNCONFIRMED = 100
 
 
 def add_user(tx: Tx, request: contract.AddUser) -> contract.AddedUser:
@@ -162,19 +165,26 @@ def _guard_answer(request: contract.Guard, reasons: list[str]) -> contract.Guard
 
 
 def status(tx: Tx, request: contract.ShowStatus) -> contract.FleetStatus:
-    """Return the fleet at a glance."""
+    """Return the fleet at a glance, at one moment of the database's clock."""
     if request.bot is not None:
         require_bot(tx, request.bot)
-    rows = tx.fetch(queries.FLEET_STATUS, scope=tx.ctx.user_scope, bot_id=request.bot)
+    now, whose = tx.clock(), {"scope": tx.ctx.user_scope, "bot_id": request.bot}
+    rows = tx.fetch(queries.FLEET_STATUS, now=now, **whose)
     bots = [contract.BotStatus(state=rules.state_of(row["killed_at"]), **row) for row in rows]
     killed = sum(bot.state is BotState.KILLED for bot in bots)
+    fleet_wide = tx.ctx.user_scope is None
+    jobs = (tx.first(queries.JOBS_NOW, now=now) if fleet_wide else None) or {}
     return contract.FleetStatus(
         bots=bots,
         live=len(bots) - killed,
         killed=killed,
         instances_active=sum(bot.instances_active for bot in bots),
+        instances_stale=sum(bot.instances_stale for bot in bots),
         stops_unconfirmed=sum(bot.stops_unconfirmed for bot in bots),
-        not_reported=STATUS_DOES_NOT_REPORT,
+        unconfirmed=tx.fetch(queries.UNCONFIRMED_STOPS, limit=MOST_UNCONFIRMED, **whose),
+        jobs_running=jobs.get("running"),
+        jobs_stale=jobs.get("stale"),
+        not_reported=STATUS_DOES_NOT_REPORT + ([] if fleet_wide else NOT_FOR_ONE_USER),
     )
 
 
@@ -189,7 +199,9 @@ def start_instance(tx: Tx, request: contract.StartInstance) -> contract.StartedI
         account_id=request.account,
         host=request.host,
         boot_id=request.boot_id,
-        now=tx.now,
+        mark=request.mark,
+        stale_after_s=request.stale_after_s,
+        now=tx.clock(),
     )
     assert row is not None  # noqa: S101 - RETURNING of a successful INSERT
     tx.target = {"bot": bot["id"], "instance": row["id"]}
@@ -206,7 +218,7 @@ def run_instance(tx: Tx, request: contract.RunInstance) -> contract.InstanceStat
         attempt=request.attempt,
         pid=request.pid,
         pid_started=request.pid_started,
-        now=tx.now,
+        now=tx.clock(),
     )
     if not touched:
         raise errors.InstanceOver(f"instance {request.instance} is {found['status']} ({found['stop_reason']})")

@@ -1,55 +1,46 @@
-"""`bot run`: one real process of one bot, from the right to run it to the proof that it is gone.
+"""`bot run`: the processes of one bot, from the right to run one to the proof that it is gone.
 
-While the process lives, the main thread waits for news and speaks to nobody: neither a database that hangs nor a full
-pipe can keep it from stopping the process. News comes from the thread that waits for the process to end, from the
-thread that keeps contact with the database, and from the signal handlers. No news until the lease ends is news too.
-
-Only a heartbeat that was written renews the lease, not a read: a database that takes no heartbeat (full disk, standby,
-a writer that does not let go) takes no kill either.
+With `--standby` a kill ends the process but not the supervisor: it waits for `resurrect --restart` and starts the
+process again, under a new instance.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import signal
-import threading
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from blaidctl.core import clock, errors, process
+from blaidctl.core import clock, errors, process, supervise
 from blaidctl.core.command import talk
-from blaidctl.core.execute import execute, not_built
+from blaidctl.core.execute import execute
 from blaidctl.core.operation import the_map
 from blaidctl.core.settings import PREFIX
+from blaidctl.core.sql import database_time
+from blaidctl.core.supervise import News
+from blaidctl.core.watch import open_watch
 from blaidctl.fleet import queries, rules
 from blaidctl.fleet.vocabulary import StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from blaidctl.core.context import Context
     from blaidctl.core.execute import Answer
+    from blaidctl.core.watch import Watch
 
-#: How often the supervisor looks whether its instance was stopped.
-POLL_S = 0.2
-#: A lease holds at least so many heartbeats, whatever BLAIDCTL_HEARTBEAT_S says: one lost beat ends nothing.
-BEATS_A_LEASE = 3
-#: What a terminal, a person or the init system sends to end a program.
-STOP_SIGNALS = (
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
-    # These would end the supervisor all the same if it had no handler, and leave the process without one.
-    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU),
-)
-
-_DATABASE_URL = f"{PREFIX}DATABASE_URL"
+#: PostgreSQL tells here which bots were killed or resurrected (migration 0005).
+CHANNEL = "blaidctl_bots"
+#: How often a supervisor that stands by looks for the order to start again, if nobody tells it.
+STANDBY_LOOK_S = 1.0
 #: Ends that are as wanted; every other one is an error of its own.
 _WANTED = frozenset({StopReason.EXITED, StopReason.SUPERVISOR_STOPPED})
-
-News = SimpleQueue[StopReason]
-T = TypeVar("T")
+_REASONS = {
+    News.OVER: StopReason.EXITED,
+    News.TAKEN: StopReason.KILLED,
+    News.ORDERED: StopReason.SUPERVISOR_STOPPED,
+    News.LEASE_LOST: StopReason.LEASE_LOST,
+}
 
 
 def run_bot(ctx: Context, bot: str, account: str | None, command: Sequence[str], *, standby: bool = False) -> int:
@@ -57,43 +48,84 @@ def run_bot(ctx: Context, bot: str, account: str | None, command: Sequence[str],
 
     Returns 0 when the command ended with 0, and when the supervisor was told to stop: the order was carried out and
     recorded, which is what the init system that gave it waits for. Raises CommandNotStartable and BotKilled before
-    anything ran; ProcessFailed, BotKilled, DatabaseDown (the lease is lost) after the process is gone; StopUnconfirmed
-    when it cannot be proven gone.
+    anything ran; ProcessFailed, BotKilled, LeaseLost after the process is gone; StopUnconfirmed when it cannot be
+    proven gone. With `standby` BotKilled is never raised: the supervisor waits for the order to start again.
     """
-    if standby:
-        raise not_built(the_map()["bot run --standby"])
-    program = process.program_of(command)
-    with _stop_orders() as news:
-        instance = _start(ctx, bot, account)
-        if not news.empty():
-            return _settle(instance, news.get(), "not started", f"{instance}: nothing was started")
-        return _supervise(instance, program, command, news)
+    launch = _Launch(ctx, bot, account, process.program_of(command), command)
+    with supervise.stop_orders() as news:
+        while True:
+            seen = _last_event(ctx, bot) if standby else 0
+            try:
+                return _run_once(launch, news)
+            except errors.BotKilled as killed:
+                if not standby:
+                    raise
+                talk(f"{killed.message}; standing by for `blaidctl resurrect {bot} --restart`")
+            if not _stand_by(ctx, bot, seen, news):
+                talk(f"told to stop while standing by for bot {bot}; nothing runs")
+                return 0
 
 
-@contextlib.contextmanager
-def _stop_orders() -> Iterator[News]:
-    """Turn the signals that mean "stop" into news, as long as the block runs."""
-    news: News = SimpleQueue()  # its put() may be called from a signal handler, whatever was interrupted
-    handlers: dict[signal.Signals, Any] = dict.fromkeys(
-        STOP_SIGNALS, lambda *_: news.put(StopReason.SUPERVISOR_STOPPED)
-    )
-    # Ctrl-Z would put the supervisor to sleep and leave its process running, out of reach of a kill.
-    handlers[signal.SIGTSTP] = lambda *_: None
-    before = {number: signal.getsignal(number) for number in handlers}
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """What to run, for which bot."""
+
+    ctx: Context
+    bot: str
+    account: str | None
+    program: str
+    command: Sequence[str]
+
+
+# ---- standing by -----------------------------------------------------------------------------------------------------
+
+
+def _last_event(ctx: Context, bot: str) -> int:
+    """Return the bot's latest kill event. An order to start again comes later: this one was obeyed or is over."""
+
+    def ask() -> int:
+        with ctx.database.reading() as connection:
+            return int(queries.LAST_KILL_EVENT.on(connection, bot_id=bot).scalar() or 0)
+
+    return supervise.within(supervise.patience_s(ctx), ask)
+
+
+def _stand_by(ctx: Context, bot: str, seen: int, news: supervise.NewsQueue) -> bool:
+    """Wait for the order to start again; False when the supervisor was told to stop instead."""
+    watch = open_watch(ctx.database, CHANNEL, bot)
     try:
-        for number, handler in handlers.items():
-            if before[number] is not signal.SIG_IGN:  # ignored on purpose: nohup, or `&` in a script
-                signal.signal(number, handler)
-        yield news
+        while True:
+            if _is_ordered(ctx, bot, seen):
+                return True
+            until = clock.monotonic_s() + STANDBY_LOOK_S
+            while clock.monotonic_s() < until:
+                watch.wait(supervise.POLL_S)
+                try:
+                    if news.get_nowait() is News.ORDERED:
+                        return False
+                except Empty:
+                    continue
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        watch.close()
+
+
+def _is_ordered(ctx: Context, bot: str, seen: int) -> bool:
+    """Say whether the bot lives and a restart was ordered; a database that is gone has ordered nothing."""
+
+    def ask() -> bool:
+        with ctx.database.reading() as connection:
+            return queries.RESTART_ORDER.on(connection, bot_id=bot, seen=seen).first() is not None
+
+    try:
+        return supervise.within(supervise.patience_s(ctx), ask)
+    except (errors.Unavailable, errors.Unsettled):
+        return False
 
 
 # ---- what is said to the database ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Instance:
     """The right to run one process of a bot, and what is reported about it."""
 
@@ -101,8 +133,10 @@ class _Instance:
     bot: str
     id: int
     attempt: int
-    #: The monotonic time at which the right was given: the first lease counts from here.
+    mark: str
+    #: When the right was given (clock.lease_s): the first lease counts from here.
     granted_s: float
+    _report_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def __str__(self) -> str:
         """Name it in a sentence."""
@@ -113,49 +147,56 @@ class _Instance:
         key = {"instance": self.id, "attempt": self.attempt}
         return execute(self.ctx, the_map()[name], key | report, request_id=request_id)
 
+    def report(self, group: process.Group) -> None:
+        """Say that the process is there."""
+        try:
+            self.act("instance run", {"pid": group.pid, "pid_started": group.started}, self._report_id)
+        except errors.InstanceOver as over:
+            raise supervise.RightTaken(over.message) from over
+
     def beat(self) -> None:
-        """Write a heartbeat. Raises InstanceOver when the right to run is gone."""
+        """Write a heartbeat."""
         with self.ctx.database.writing() as connection:
-            beat = queries.BEAT.on(connection, id=self.id, attempt=self.attempt, now=self.ctx.now())
+            now = database_time(connection, self.ctx.now())
+            beat = queries.BEAT.on(connection, id=self.id, attempt=self.attempt, now=now)
             if beat.rowcount == 0:
-                raise errors.InstanceOver(f"{self} has ended")
+                raise supervise.RightTaken(f"{self} has ended")
 
     def look(self) -> None:
-        """Read the status. Raises InstanceOver when the right to run is gone."""
+        """Read the status."""
         with self.ctx.database.reading() as connection:
             status = queries.WATCH.on(connection, id=self.id, attempt=self.attempt).scalar()
         if status not in rules.ACTIVE:
-            raise errors.InstanceOver(f"{self} is {status}")
+            raise supervise.RightTaken(f"{self} is {status}")
 
     def finish(self, reason: StopReason, exit_status: str) -> Answer:
-        """Report that the process is gone; insist for the length of a lease, under one request id."""
-        settings = self.ctx.settings
-        report, request_id = {"stop_reason": reason, "exit_status": exit_status}, secrets.token_hex(16)
-        deadline = clock.monotonic_s() + settings.lease_s
-
-        def insist() -> Answer:
-            while True:
-                try:
-                    return self.act("instance finish", report, request_id)
-                except (errors.Unavailable, errors.Unsettled):
-                    if clock.monotonic_s() >= deadline:
-                        raise
-                clock.pause(POLL_S)
-
-        return _within(settings.lease_s + _patience_s(self.ctx), insist)
+        """Report that the process is gone; insist for the length of a lease."""
+        report = {"stop_reason": reason, "exit_status": exit_status}
+        return supervise.insist(
+            self.ctx, self.ctx.settings.lease_s, lambda request_id: self.act("instance finish", report, request_id)
+        )
 
 
-def _start(ctx: Context, bot: str, account: str | None) -> _Instance:
+def _start(launch: _Launch) -> _Instance:
     """Ask for the right to run a process of a bot."""
-    asked = {"bot": bot, "account": account, "host": ctx.machine.host, "boot_id": process.boot_id()}
+    ctx, settings, mark = launch.ctx, launch.ctx.settings, supervise.new_mark()
+    asked = {
+        "bot": launch.bot,
+        "account": launch.account,
+        "host": ctx.machine.host,
+        "boot_id": process.boot_id(),
+        "mark": mark,
+        "stale_after_s": rules.stale_after_s(settings.lease_s, settings.grace_s),
+    }
+    granted_s = clock.lease_s()
     try:
-        answer = _within(_patience_s(ctx), lambda: execute(ctx, the_map()["instance start"], asked))
+        answer = supervise.within(supervise.patience_s(ctx), lambda: execute(ctx, the_map()["instance start"], asked))
     except errors.Unsettled as error:
         raise type(error)(
             f"{error.message}; no process was started",
-            next_steps=[f"Run it again. `blaidctl bot show {bot}` may show an instance as STARTING that never ran."],
+            next_steps=["Run it again. `blaidctl bot show` may show an instance that never ran: the reaper ends it."],
         ) from error
-    instance = _Instance(ctx, bot, answer.result["instance_id"], answer.result["attempt"], clock.monotonic_s())
+    instance = _Instance(ctx, launch.bot, answer.result["instance_id"], answer.result["attempt"], mark, granted_s)
     # Said before there is a process: from then on nothing may block, and a pipe can.
     talk(f"{instance} may run ({_receipt(answer)})")
     return instance
@@ -166,150 +207,46 @@ def _receipt(answer: Answer) -> str:
     return f"audit seq {receipt.seq}, entry hash {receipt.entry_hash}" if receipt else "no receipt"
 
 
-def _patience_s(ctx: Context) -> float:
-    """Return how long one act may take on a database that works."""
-    return ctx.settings.connect_timeout_s + ctx.settings.kill_lock_timeout_s
+# ---- one life of one process -----------------------------------------------------------------------------------------
 
 
-def _within(limit_s: float, act: Callable[[], T]) -> T:
-    """Do something with the database, but do not wait for it for ever; DatabaseDown when the time is up.
-
-    A server that is stopped or cut off in the middle of an answer is waited for without a limit by its driver. On a
-    thread of its own the act also leaves the main thread free for signals: none is held back or lost at a COMMIT.
-    """
-    done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            done.put((act(), None))
-        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
-            done.put((None, error))
-
-    threading.Thread(target=work, name="act", daemon=True).start()
-    try:
-        answer, error = done.get(timeout=limit_s)
-    except Empty:
-        raise errors.DatabaseDown(f"the database gave no answer within {limit_s:.0f} s") from None
-    if error is not None:
-        raise error
-    return answer  # type: ignore[return-value]  # None only beside an error
-
-
-# ---- while the process lives -----------------------------------------------------------------------------------------
-
-
-def _supervise(instance: _Instance, program: str, command: Sequence[str], news: News) -> int:
+def _run_once(launch: _Launch, news: supervise.NewsQueue) -> int:
     """Run the process to its end, prove that it is gone, record that."""
-    settings = instance.ctx.settings
+    instance = _start(launch)
+    if not news.empty():
+        return _settle(instance, _REASONS[news.get()], "not started", f"{instance}: nothing was started")
+    told = {f"{PREFIX}BOT_ID": instance.bot, f"{PREFIX}INSTANCE_ID": str(instance.id)}
     try:
-        group = process.Group(program, command, _environment(instance))
+        group = process.Group(launch.program, launch.command, supervise.environment(launch.ctx, instance.mark, told))
     except OSError as error:  # the kernel's last word: no such interpreter, not a program, too many processes
         what = f"not started: {error.strerror}"
-        return _settle(instance, StopReason.NOT_STARTABLE, what, f"{instance}: {program} was {what}")
-    with group:
-        group.tell_when_over(lambda: news.put(StopReason.EXITED))
-        contact = _Contact(instance, group, news)
-        contact.start()
-        reason = _first_news(news, contact)
-        trouble = contact.trouble_text()
-        gone = group.end(settings.grace_s)
-    contact.leave()
-    if not gone:
+        return _settle(instance, StopReason.NOT_STARTABLE, what, f"{instance}: {launch.program} was {what}")
+    return _conclude(instance, supervise.supervise(group, instance, _terms(launch.ctx), news, _watch(instance)))
+
+
+def _terms(ctx: Context) -> supervise.Terms:
+    return supervise.Terms(ctx.settings.heartbeat_s, ctx.settings.lease_s, ctx.settings.grace_s)
+
+
+def _watch(instance: _Instance) -> Watch:
+    return open_watch(instance.ctx.database, CHANNEL, instance.bot)
+
+
+def _conclude(instance: _Instance, outcome: supervise.Outcome) -> int:
+    """Record how the process ended, if it is proven gone."""
+    if not outcome.gone:
         raise errors.StopUnconfirmed(
-            f"process {group.pid} ({instance}) on {instance.ctx.machine.host} is not proven gone: it, or what it"
-            f" started, still stands {process.GONE_WITHIN_S:.0f} s after SIGKILL ({reason})",
-            missing=[f"{instance} on {instance.ctx.machine.host} (pid {group.pid})"],
+            f"process {outcome.pid} ({instance}) on {instance.ctx.machine.host} is not proven gone: it, or what it"
+            f" started, still stands {process.GONE_WITHIN_S:.0f} s after SIGKILL ({_REASONS[outcome.news]})",
+            missing=[f"{instance} on {instance.ctx.machine.host} (pid {outcome.pid})"],
         )
-    if reason is StopReason.EXITED and group.returncode:
-        reason = StopReason.SIGNALLED if group.returncode < 0 else StopReason.EXIT_NONZERO
-    sentence = f"process {group.pid} ({instance}) is gone ({group.exit_status})"
+    reason = _REASONS[outcome.news]
+    if reason is StopReason.EXITED and outcome.returncode:
+        reason = StopReason.SIGNALLED if outcome.returncode < 0 else StopReason.EXIT_NONZERO
+    sentence = f"process {outcome.pid} ({instance}) is gone ({outcome.exit_status})"
     if reason is StopReason.LEASE_LOST:
-        sentence += f": no heartbeat could be written for {settings.lease_s} s ({trouble})"
-    return _settle(instance, reason, group.exit_status, sentence)
-
-
-def _environment(instance: _Instance) -> dict[str, str]:
-    """Return what the process inherits: everything, who it is, and the trace that it belongs to.
-
-    It gets the database's address, because it must be able to ask `blaidctl guard`, but never the password in it: a
-    bot, and whatever dumps its environment, has no business writing to the tables that may stop it. The guard finds
-    the password where any client of PostgreSQL does: in a password file, or in the settings file if the whole
-    address stands there.
-    """
-    ctx, environment = instance.ctx, dict(os.environ)
-    if _DATABASE_URL in environment:
-        address = ctx.database.url._replace(password=None).difference_update_query(["password", "sslpassword"])
-        environment[_DATABASE_URL] = address.render_as_string(hide_password=False)
-    return environment | {
-        "TRACEPARENT": f"00-{ctx.trace_id}-{secrets.token_hex(8)}-01",
-        f"{PREFIX}BOT_ID": instance.bot,
-        f"{PREFIX}INSTANCE_ID": str(instance.id),
-    }
-
-
-def _first_news(news: News, contact: _Contact) -> StopReason:
-    """Wait until the process has ended or must end; return why."""
-    while (left_s := contact.lease_ends_s - clock.monotonic_s()) > 0:
-        # In short steps: the kernel may hand a signal to another thread, but Python's handler runs when this one wakes.
-        with contextlib.suppress(Empty):
-            return news.get(timeout=min(left_s, POLL_S))
-    return StopReason.LEASE_LOST
-
-
-class _Contact(threading.Thread):
-    """Keeps contact with the database: reports the process, beats, and looks for the end of the right to run."""
-
-    def __init__(self, instance: _Instance, group: process.Group, news: News) -> None:
-        super().__init__(name="contact", daemon=True)  # a connection that hangs does not keep the program
-        settings = instance.ctx.settings
-        self._instance, self._group, self._news = instance, group, news
-        self._beat_every_s = min(settings.heartbeat_s, settings.lease_s / BEATS_A_LEASE)
-        self._renewed_s = instance.granted_s
-        self._request_id = secrets.token_hex(16)
-        self._reported = False
-        self._leaving = threading.Event()
-        self._trouble: Exception | None = None
-
-    @property
-    def lease_ends_s(self) -> float:
-        """When the lease ends, in monotonic time, unless a heartbeat renews it."""
-        return self._renewed_s + self._instance.ctx.settings.lease_s
-
-    def trouble_text(self) -> str:
-        """Say what keeps the heartbeat from being written."""
-        if isinstance(self._trouble, errors.BlaidError):
-            return f"{self._trouble.error_code}: {self._trouble.message}"
-        return type(self._trouble).__name__ if self._trouble else "the database gave no answer"
-
-    def run(self) -> None:
-        """Stay in contact until the right to run is gone or nobody needs it any more."""
-        while not self._leaving.is_set():
-            try:
-                self._touch()
-            except errors.InstanceOver:
-                self._news.put(StopReason.KILLED)
-                return
-            except Exception as trouble:  # noqa: BLE001 - whatever it is, without heartbeats the lease ends
-                self._trouble = trouble
-            self._leaving.wait(POLL_S)
-
-    def leave(self) -> None:
-        """End contact. The wait lets a report of the process come before that of its end, if it can."""
-        self._leaving.set()
-        self.join(self._instance.ctx.settings.lock_timeout_s)
-
-    def _touch(self) -> None:
-        now_s = clock.monotonic_s()  # before the database is asked: the lease may be shorter, never longer
-        if not self._reported:
-            report = {"pid": self._group.pid, "pid_started": self._group.started}
-            self._instance.act("instance run", report, self._request_id)
-            self._reported = True
-        elif now_s < self._renewed_s + self._beat_every_s:
-            self._instance.look()
-            return
-        else:
-            self._instance.beat()
-        self._renewed_s, self._trouble = now_s, None
+        sentence += f": no heartbeat could be written for {instance.ctx.settings.lease_s} s ({outcome.trouble})"
+    return _settle(instance, reason, outcome.exit_status, sentence)
 
 
 # ---- after the process is gone ---------------------------------------------------------------------------------------
@@ -328,16 +265,16 @@ def _settle(instance: _Instance, reason: StopReason, exit_status: str, sentence:
         return 0
     if recorded is StopReason.KILLED:
         raise errors.BotKilled(f"bot {instance.bot} was killed: {sentence}")
-    raise (errors.DatabaseDown if recorded is StopReason.LEASE_LOST else errors.ProcessFailed)(sentence)
+    raise (errors.LeaseLost if recorded is StopReason.LEASE_LOST else errors.ProcessFailed)(sentence)
 
 
 def _not_recorded(error: errors.BlaidError, reason: StopReason, sentence: str) -> NoReturn:
     """Say loudly that the database does not know the end: the row still shows a process that is gone."""
     talk(f"NOT RECORDED: {sentence}")
     known = isinstance(error, errors.Unavailable) or reason is not StopReason.LEASE_LOST
-    raise (type(error) if known else errors.DatabaseDown)(
+    raise (type(error) if known else errors.LeaseLost)(
         f"{sentence}; this could NOT BE RECORDED ({error.error_code}: {error.message})",
         next_steps=[
-            "Until it is recorded, `blaidctl status` counts the process as running or its stop as unconfirmed."
+            "Run `blaidctl job reap` on this host: until it has found the process gone, `blaidctl status` counts it."
         ],
     ) from error

@@ -57,20 +57,24 @@ def resurrect(
     *,
     reason_code: Annotated[ResurrectReason, typer.Option(help=f"One of {', '.join(ResurrectReason)}.", metavar="CODE")],
     reason: Why,
-    restart: Annotated[bool, typer.Option("--restart", help="Not built yet: answers 501.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Supervisors that stand by start it again.")] = False,
+    wait: Annotated[
+        int | None, typer.Option(help="With --restart: seconds to wait for the process; default 5.", metavar="S")
+    ] = None,
     trace_id: TraceId = None,
     request_id: RequestIdOption = None,
     dry_run: DryRun = False,
     on_behalf_of: OnBehalfOf = None,
     output: OutputOption = None,
 ) -> int:
-    """End the kill of a bot; starts nothing.
+    """End the kill of a bot; starts nothing, unless --restart asks the supervisors that stand by to.
 
-    Example: blaidctl resurrect momo-1 --reason-code CAUSE_FIXED --reason "order throttle deployed"
+    Example: blaidctl resurrect momo-1 --reason-code CAUSE_FIXED --reason "order throttle deployed" --restart
 
     Writes: a kill event that names the kill it ends, killed_at cleared, one audit entry.
 
-    Exit: 0 live, or already so; 2 input; 3 unknown bot; 7 --restart; 8, 9 nothing written.
+    Exit: 0 live, or already so; 1 live, but with --restart no process was seen to start; 2 input; 3 unknown bot; 8, 9
+    nothing written.
 
     Again: safe; a live bot is left alone and the repetition is recorded.
     """

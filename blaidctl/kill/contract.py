@@ -93,23 +93,29 @@ class Killed(Result):
 
 
 class Resurrect(Act):
-    """End a kill. Starts nothing."""
+    """End a kill. Starts nothing, unless `restart` asks the supervisors that stand by to."""
 
     bot: LookupId
     reason_code: ResurrectReason
     reason: Reason
-    #: Ask standing supervisors to start their process again (not built: see the map of operations).
+    #: Ask the supervisors that stand by to start their process again.
     restart: bool = False
+    #: How many seconds to wait, after COMMIT, for a process to be started again; only with `restart`.
+    wait: Annotated[int, Field(ge=0, le=3600)] = 5
 
 
 class Resurrected(Result):
     """A bot that may trade again, and the kill that this act ended."""
 
-    columns: ClassVar = ("bot_id", "effect", "resurrect_event_id", "ends_kill_event_id")
+    columns: ClassVar = ("bot_id", "effect", "resurrect_event_id", "ends_kill_event_id", "restarted")
     bot_id: str
     effect: Effect
     resurrect_event_id: int
     ends_kill_event_id: int | None
+    #: The bot's newest instance at that moment: an instance after it was started again.
+    last_instance_id: int
+    #: The instances that run again; null when no restart was asked for.
+    restarted: list[int] | None = None
 
 
 class ListKillEvents(Request):
@@ -168,4 +174,14 @@ def ended_finding(live: list[str]) -> Finding:
         error_code="KILL_ENDED",
         message=f"this request id was done before, and its kill has been ended since: live: {', '.join(live[:5])}",
         missing_requirements=[f"bot {name} is live" for name in live],
+    )
+
+
+def not_restarted_finding(bot: str, waited_s: int, why: str = "") -> Finding:
+    """Return the finding when the bot is live, but no process of it was seen to start."""
+    return Finding(
+        error_code="RESTART_UNCONFIRMED",
+        message=f"bot {bot} is live, but no supervisor that stands by has started its process within {waited_s} s"
+        + (f" (the wait was cut off: {why})" if why else ""),
+        missing_requirements=[f"a supervisor of {bot} that stands by: blaidctl bot run --standby {bot} -- CMD"],
     )

@@ -40,6 +40,10 @@ STOP_AND_COUNT = Query(
 MARK_KILLED = Query("UPDATE bots SET killed_at = :now WHERE id $IN(ids) AND killed_at IS NULL")
 MARK_LIVE = Query("UPDATE bots SET killed_at = NULL WHERE id = :id")
 LIVE = Query("SELECT id FROM bots WHERE id $IN(ids) AND killed_at IS NULL ORDER BY id")
+LAST_INSTANCE = Query("SELECT COALESCE(MAX(id), 0) AS id FROM bot_instances WHERE bot_id = :bot_id")
+STARTED_AFTER = Query("""
+    SELECT id FROM bot_instances WHERE bot_id = :bot_id AND id > :last_instance_id AND pid IS NOT NULL ORDER BY id
+""")
 UNCONFIRMED = Query("""
     SELECT id AS instance_id, bot_id, host, pid, stopped_at FROM bot_instances
      WHERE bot_id $IN(ids) AND stopped_at IS NOT NULL AND stop_confirmed_at IS NULL ORDER BY id

@@ -7,7 +7,7 @@ database refuses a killed bot with a running instance at any moment.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from blaidctl.core import clock, errors
 from blaidctl.core.events import EventTable
@@ -18,6 +18,8 @@ from blaidctl.kill import contract, queries, rules
 from blaidctl.kill.vocabulary import Action, Effect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blaidctl.core.context import Context
     from blaidctl.core.execute import Answer, Tx
     from blaidctl.core.sql import Row
@@ -37,6 +39,7 @@ KILL_EVENTS = EventTable(
 )
 #: How often `--wait` looks for the proof of a stop.
 LOOK_EVERY_S = 0.1
+T = TypeVar("T")
 
 
 def kill(tx: Tx, request: contract.Kill) -> contract.Killed:
@@ -79,8 +82,13 @@ def _why(tx: Tx, request: contract.Kill | contract.Resurrect) -> dict[str, Any]:
     return {
         "reason_code": request.reason_code,
         "reason": request.reason,
-        "metadata": {"channel": tx.ctx.channel, "on_behalf_of": tx.ctx.on_behalf_of},
+        "metadata": {"channel": tx.ctx.channel, "on_behalf_of": tx.ctx.on_behalf_of} | _order(request),
     }
+
+
+def _order(request: contract.Kill | contract.Resurrect) -> dict[str, bool]:
+    """Return what supervisors that stand by look for in the metadata of a resurrect."""
+    return {"restart": True} if isinstance(request, contract.Resurrect) and request.restart else {}
 
 
 def _locked_targets(tx: Tx, request: contract.Kill) -> list[Row]:
@@ -130,21 +138,30 @@ def confirm_stops(ctx: Context, request: contract.Kill, answer: Answer) -> Answe
     So it is when the answer is a replay and its kill has been ended since: an old "killed" must not pass for a new one.
     """
     ids = [bot["bot_id"] for bot in answer.result["bots"]]
-    if answer.replayed and (live := _live(ctx, ids)):
-        return dataclasses.replace(answer, finding=contract.ended_finding(live).model_dump())
-    if request.wait is None:
-        return answer
-    deadline = clock.monotonic_s() + request.wait
     try:
-        while (found := _unconfirmed(ctx, ids)) and clock.monotonic_s() < deadline:
-            clock.pause(LOOK_EVERY_S)
+        if answer.replayed and (live := _live(ctx, ids)):
+            return dataclasses.replace(answer, finding=contract.ended_finding(live).model_dump())
+        if request.wait is None:
+            return answer
+        found = _look_until(lambda: _unconfirmed(ctx, ids), lambda stops: not stops, request.wait)
     except (KeyboardInterrupt, errors.BlaidError) as cut:
-        # The kill is committed: whatever ends the wait, the answer is "not proven", never "not done".
-        why = cut.error_code if isinstance(cut, errors.BlaidError) else "interrupted"
-        return dataclasses.replace(answer, finding=contract.unasked_finding(why).model_dump())
+        # The kill is committed: whatever ends the look, the answer is "not proven", never "not done".
+        return dataclasses.replace(answer, finding=contract.unasked_finding(_named(cut)).model_dump())
     result = {**answer.result, "stops_unconfirmed": [stop.body() for stop in found]}
     finding = contract.unconfirmed_finding(found).model_dump() if found else None
     return dataclasses.replace(answer, result=result, finding=finding)
+
+
+def _look_until(look: Callable[[], T], enough: Callable[[T], bool], limit_s: int) -> T:
+    """Look again and again until it is enough or the limit is over; return what was seen last."""
+    deadline = clock.monotonic_s() + limit_s
+    while not enough(found := look()) and clock.monotonic_s() < deadline:
+        clock.pause(LOOK_EVERY_S)
+    return found
+
+
+def _named(cut: BaseException) -> str:
+    return cut.error_code if isinstance(cut, errors.BlaidError) else "interrupted"
 
 
 def _live(ctx: Context, ids: list[str]) -> list[str]:
@@ -167,6 +184,7 @@ def resurrect(tx: Tx, request: contract.Resurrect) -> contract.Resurrected:
             next_steps=["Run `blaidctl audit verify`; kill the bot once more, then resurrect it."],
         )
     effect = Effect.APPLIED if ends else Effect.ALREADY_IN_STATE
+    last = tx.first(queries.LAST_INSTANCE, bot_id=bot["id"])
     if ends:
         tx.run(queries.MARK_LIVE, id=bot["id"])
     ends_id = ends["id"] if ends else None
@@ -176,8 +194,33 @@ def resurrect(tx: Tx, request: contract.Resurrect) -> contract.Resurrected:
     tx.before = {"killed": bool(ends), "kill_event_id": ends_id}
     tx.after = {"killed": False, "reason_code": request.reason_code}
     return contract.Resurrected(
-        bot_id=bot["id"], effect=effect, resurrect_event_id=event["id"], ends_kill_event_id=ends_id
+        bot_id=bot["id"],
+        effect=effect,
+        resurrect_event_id=event["id"],
+        ends_kill_event_id=ends_id,
+        last_instance_id=last["id"] if last else 0,
     )
+
+
+def confirm_restart(ctx: Context, request: contract.Resurrect, answer: Answer) -> Answer:
+    """Wait, after COMMIT, until a supervisor that stood by has started the bot's process; else it is a finding."""
+    if not request.restart:
+        return answer
+    bot, last = answer.result["bot_id"], answer.result["last_instance_id"]
+    try:
+        started = _look_until(lambda: _started_after(ctx, bot, last), bool, request.wait)
+    except (KeyboardInterrupt, errors.BlaidError) as cut:
+        # The resurrect is committed: whatever ends the look, the answer is "not seen", never "not done".
+        finding = contract.not_restarted_finding(bot, request.wait, _named(cut))
+        return dataclasses.replace(answer, finding=finding.model_dump())
+    seen = None if started else contract.not_restarted_finding(bot, request.wait).model_dump()
+    return dataclasses.replace(answer, result={**answer.result, "restarted": started}, finding=seen)
+
+
+def _started_after(ctx: Context, bot: str, last_instance_id: int) -> list[int]:
+    with ctx.database.reading() as connection:
+        found = queries.STARTED_AFTER.on(connection, bot_id=bot, last_instance_id=last_instance_id)
+        return [row["id"] for row in rows_of(found)]
 
 
 def list_kill_events(tx: Tx, request: contract.ListKillEvents) -> contract.KillEvents:
