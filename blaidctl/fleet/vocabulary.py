@@ -22,6 +22,8 @@ class StopReason(StrEnum):
     NOT_STARTABLE = "NOT_STARTABLE"
     SUPERVISOR_STOPPED = "SUPERVISOR_STOPPED"
     LEASE_LOST = "LEASE_LOST"
+    #: Nobody beats for it any more: its supervisor is gone or hangs. Written by the reaper.
+    SUPERVISOR_LOST = "SUPERVISOR_LOST"
 
 
 class Existence(StrEnum):

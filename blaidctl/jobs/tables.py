@@ -59,6 +59,7 @@ class Jobs(SQLModel, table=True):
         ),
         CheckConstraint("(finished_at IS NULL) = (reason_code IS NULL)", name="jobs_reason"),
         Index("jobs_due", "due_at", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
+        Index("jobs_heartbeat", "heartbeat_at", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
         Index("jobs_type", "job_type", "id"),
         {"sqlite_autoincrement": True, **STRICT},
     )
