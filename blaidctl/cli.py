@@ -21,6 +21,7 @@ from blaidctl.core.vocabulary import Output
 from blaidctl.database import commands as database
 from blaidctl.findings import commands as findings
 from blaidctl.fleet import commands as fleet
+from blaidctl.jobs import commands as jobs
 from blaidctl.kill import commands as kill
 from blaidctl.operations import OPERATIONS
 from blaidctl.quickstart import commands as quickstart
@@ -41,6 +42,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
 _GROUPS = {
     "user": fleet.user,
     "bot": fleet.bot,
+    "job": jobs.app,
     "audit": audit.app,
     "token": access.app,
     "db": database.app,

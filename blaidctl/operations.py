@@ -8,14 +8,6 @@ from __future__ import annotations
 
 from blaidctl.core.operation import Operation
 
-RESTART = Operation(
-    name="resurrect --restart",
-    summary="End a kill, and standing supervisors start their process again.",
-    words=("resurrect", "--restart"),
-    missing_requirements=("bot run --standby", "instance leases"),
-    finding="F-001",
-)
-
 OPERATIONS: tuple[Operation, ...] = (
     # --- kill engine -------------------------------------------------------------------------------------------
     Operation(
@@ -36,7 +28,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="resurrect",
-        summary="End a kill; starts nothing.",
+        summary="End a kill; with --restart, supervisors that stand by start their process again.",
         words=("resurrect",),
         verb="POST",
         path="/api/bots/{id}/resurrect",
@@ -44,10 +36,10 @@ OPERATIONS: tuple[Operation, ...] = (
         request="blaidctl.kill.contract:Resurrect",
         result="blaidctl.kill.contract:Resurrected",
         handler="blaidctl.kill.service:resurrect",
-        unbuilt_fields={"restart": RESTART},
+        settle="blaidctl.kill.service:confirm_restart",
+        http_at_most={"wait": 30},
         writes=True,
     ),
-    RESTART,
     Operation(
         name="kill-events",
         summary="Read the kill events, newest first.",
@@ -133,13 +125,6 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Run a bot's real process under supervision.",
         words=("bot", "run"),
         program="blaidctl.fleet.supervisor:run_bot",
-    ),
-    Operation(
-        name="bot run --standby",
-        summary="Keep the supervisor waiting for resurrect --restart.",
-        words=("bot", "run", "--standby"),
-        missing_requirements=("instance leases", "orphan protection (parent-death signal)", "standing supervisors"),
-        finding="F-001",
     ),
     Operation(
         name="instance start",
@@ -245,25 +230,115 @@ OPERATIONS: tuple[Operation, ...] = (
         )
     ),
     # --- jobs, backtests, providers ----------------------------------------------------------------------------
-    *(
-        Operation(
-            name=f"job {word}",
-            summary=summary,
-            words=("job", word),
-            missing_requirements=("tables jobs, job_events, job_types", "the reaper"),
-            finding="F-005",
-        )
-        for word, summary in (
-            ("run", "Run a job under supervision."),
-            ("start", "Start a job that supervises itself."),
-            ("beat", "Beat the heart of a job."),
-            ("finish", "End a job."),
-            ("reap", "Fail every stale job, exactly once."),
-            ("list", "List the jobs."),
-            ("show", "Show one job."),
-            ("events", "Read the job events."),
-            ("type", "Register and list job types."),
-        )
+    Operation(
+        name="job type add",
+        summary="Register a type of job with its limits; no type exists without them.",
+        words=("job", "type", "add"),
+        request="blaidctl.jobs.contract:AddJobType",
+        result="blaidctl.jobs.contract:AddedJobType",
+        handler="blaidctl.jobs.service:add_type",
+        writes=True,
+    ),
+    Operation(
+        name="job type list",
+        summary="List the job types and their limits.",
+        words=("job", "type", "list"),
+        request="blaidctl.jobs.contract:ListJobTypes",
+        result="blaidctl.jobs.contract:JobTypeList",
+        handler="blaidctl.jobs.service:list_types",
+    ),
+    Operation(
+        name="job run",
+        summary="Run a job's real process under supervision.",
+        words=("job", "run"),
+        missing_requirements=("the keeper of processes", "the supervisor of jobs"),
+        finding="F-005",
+    ),
+    Operation(
+        name="job start",
+        summary="Start a job that supervises itself, or its next attempt.",
+        words=("job", "start"),
+        request="blaidctl.jobs.contract:StartJob",
+        result="blaidctl.jobs.contract:StartedJob",
+        handler="blaidctl.jobs.service:start_job",
+        writes=True,
+    ),
+    Operation(
+        name="job beat",
+        summary="Beat the heart of a running job.",
+        words=("job", "beat"),
+        request="blaidctl.jobs.contract:BeatJob",
+        result="blaidctl.jobs.contract:Beaten",
+        handler="blaidctl.jobs.service:beat_job",
+        writes=True,
+        sign_of_life=True,
+        urgent=True,
+    ),
+    Operation(
+        name="job finish",
+        summary="End the running attempt of a job.",
+        words=("job", "finish"),
+        request="blaidctl.jobs.contract:FinishJob",
+        result="blaidctl.jobs.contract:JobState",
+        handler="blaidctl.jobs.service:finish_job",
+        writes=True,
+        urgent=True,
+    ),
+    Operation(
+        name="job begin",
+        summary="A supervisor starts a job, or its next attempt, under its own name.",
+        request="blaidctl.jobs.contract:BeginJob",
+        result="blaidctl.jobs.contract:StartedJob",
+        handler="blaidctl.jobs.service:begin_job",
+        writes=True,
+    ),
+    Operation(
+        name="job report",
+        summary="A supervisor reports its process.",
+        request="blaidctl.jobs.contract:ReportJob",
+        result="blaidctl.jobs.contract:JobState",
+        handler="blaidctl.jobs.service:report_job",
+        writes=True,
+    ),
+    Operation(
+        name="job end",
+        summary="A supervisor reports that its process is gone, how, and what it said last.",
+        request="blaidctl.jobs.contract:EndJob",
+        result="blaidctl.jobs.contract:JobState",
+        handler="blaidctl.jobs.service:end_job",
+        writes=True,
+        urgent=True,
+    ),
+    Operation(
+        name="job reap",
+        summary="Fail every stale job, exactly once.",
+        words=("job", "reap"),
+        missing_requirements=("the reaper",),
+        finding="F-005",
+    ),
+    Operation(
+        name="job list",
+        summary="List the jobs, newest first.",
+        words=("job", "list"),
+        request="blaidctl.jobs.contract:ListJobs",
+        result="blaidctl.jobs.contract:JobList",
+        handler="blaidctl.jobs.service:list_jobs",
+    ),
+    Operation(
+        name="job show",
+        summary="Show one job, its events and its last output.",
+        words=("job", "show"),
+        request="blaidctl.jobs.contract:ShowJob",
+        result="blaidctl.jobs.contract:JobDetail",
+        handler="blaidctl.jobs.service:show_job",
+    ),
+    Operation(
+        name="job events",
+        summary="Read the job events, newest first.",
+        words=("job", "events"),
+        request="blaidctl.jobs.contract:ListJobEvents",
+        result="blaidctl.jobs.contract:JobEventList",
+        handler="blaidctl.jobs.service:list_events",
     ),
     Operation(
         name="backtest run",
@@ -427,4 +502,4 @@ EVENT_TABLES: tuple[str, ...] = (
     "blaidctl.jobs.events:REAPER_RUNS",
 )
 #: What replays events against the state, for `audit verify`.
-REPLAYS: tuple[str, ...] = ("blaidctl.kill.replay:replay",)
+REPLAYS: tuple[str, ...] = ("blaidctl.kill.replay:replay", "blaidctl.jobs.replay:replay")

@@ -206,6 +206,8 @@ def _deliver(text: str, answer: Answer, output: Output) -> int:
 
 
 def _receipt_sentence(answer: Answer) -> str:
+    if answer.operation.sign_of_life and not answer.dry_run:
+        return "the sign of life IS written"
     return f"the change IS committed ({_receipt(answer.receipt)})" if answer.receipt else "nothing was written"
 
 

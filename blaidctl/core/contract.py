@@ -14,7 +14,7 @@ REASON_MAX_CHARACTERS = 2_000
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Refuse what PostgreSQL cannot store or canonical JSON cannot hash: NUL and lone surrogates."""
     if "\x00" in text:
         msg = "must not contain a NUL character"
@@ -41,14 +41,14 @@ _NO_NUL = _described(r"^[^\u0000]*$")
 _SAYS_SOMETHING = _described(r"^[^\u0000]*\w[^\u0000]*$")
 
 #: An id that an operator chooses: lower case, digits, dot, underscore, hyphen; at most 63 characters.
-Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN), AfterValidator(_storable)]
+Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN), AfterValidator(storable)]
 #: An id that is looked up: any storable text, so that a typo gets "not found, did you mean", not a pattern.
-LookupId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable), _NO_NUL]
+LookupId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable), _NO_NUL]
 #: A short label.
 Label = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200),
-    AfterValidator(_storable),
+    AfterValidator(storable),
     AfterValidator(_not_blank),
     _SAYS_SOMETHING,
 ]
@@ -56,7 +56,7 @@ Label = Annotated[
 Reason = Annotated[
     str,
     StringConstraints(min_length=1, max_length=REASON_MAX_CHARACTERS),
-    AfterValidator(_storable),
+    AfterValidator(storable),
     AfterValidator(_not_blank),
     _SAYS_SOMETHING,
 ]
@@ -65,6 +65,9 @@ RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:
 
 class Request(BaseModel):
     """The input of one operation; unknown fields are refused."""
+
+    #: Fields that may be long: of a refused request the log keeps their hash, not their text.
+    bulky: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 
@@ -88,7 +91,7 @@ class Result(BaseModel):
     columns: ClassVar[tuple[str, ...]] = ()
     #: Fields shown below the rows of a table.
     below: ClassVar[tuple[str, ...]] = ()
-    #: Fields of a record that hold rows: field → its columns; each is drawn as a table of its own.
+    #: Further fields that hold rows: field → its columns; each is drawn as a table of its own, below.
     tables: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     #: Fields that are shown once and never stored for replay.
     secret: ClassVar[frozenset[str]] = frozenset()

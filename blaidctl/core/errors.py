@@ -174,6 +174,15 @@ class SchemaFindings(Findings):
     next_steps = ("Run `blaidctl db plan`; restore missing triggers before any bot trades.",)
 
 
+class RestartUnconfirmed(Findings):
+    """The bot is live again, but no process of it was seen to start."""
+
+    error_code = "RESTART_UNCONFIRMED"
+    next_steps = (
+        "Look with `blaidctl bot show BOT`; start it with `blaidctl bot run --standby BOT -- CMD` where it belongs.",
+    )
+
+
 class ProcessFailed(Findings):
     """The supervised process ended with a failure."""
 
@@ -257,6 +266,20 @@ class InstanceNotFound(NotFound):
     next_steps = ("Run `blaidctl bot show BOT` for the instances of a bot.",)
 
 
+class JobNotFound(NotFound):
+    """No such job."""
+
+    error_code = "JOB_NOT_FOUND"
+    next_steps = ("Run `blaidctl job list` for the jobs that exist.",)
+
+
+class JobTypeNotFound(NotFound):
+    """No such job type."""
+
+    error_code = "JOB_TYPE_NOT_FOUND"
+    next_steps = ("Run `blaidctl job type list`; add one, with its limits, with `blaidctl job type add NAME …`.",)
+
+
 class TokenNotFound(NotFound):
     """No such token."""
 
@@ -309,6 +332,23 @@ class InstanceOver(Conflict):
     next_steps = ("Stop the process: it no longer has the right to trade.",)
 
 
+class JobTerminal(Conflict):
+    """The attempt of the job has ended; a late write of its worker is refused."""
+
+    error_code = "JOB_TERMINAL"
+    next_steps = (
+        "Stop the worker: this attempt is over, whatever it still does counts for nothing.",
+        "Look at `blaidctl job show JOB`; `blaidctl job start TYPE --job JOB` begins the next attempt.",
+    )
+
+
+class JobRunning(Conflict):
+    """The job is running; its next attempt begins only after this one has ended."""
+
+    error_code = "JOB_RUNNING"
+    next_steps = ("Wait for its end; an attempt whose heart has stopped is ended by `blaidctl job reap`.",)
+
+
 class GuardRefused(Conflict):
     """The database refused the change: it would break an invariant."""
 
@@ -356,6 +396,16 @@ class DatabaseDown(Unavailable):
     next_steps = (
         "Follow the runbook for a database that is down (runbooks/database-down.md).",
         "Stop the bots' processes on their hosts by hand if money is at risk.",
+    )
+
+
+class LeaseLost(Unavailable):
+    """No heartbeat could be written for the length of the lease; the process was ended."""
+
+    error_code = "LEASE_LOST"
+    next_steps = (
+        "Follow the runbook for a database that is down (runbooks/database-down.md).",
+        "Start the process again when `blaidctl doctor` finds the database well.",
     )
 
 

@@ -1,8 +1,10 @@
 """The one road of every operation, from either entrance.
 
 request model → one transaction: handler, event rows, audit entry, stored answer → COMMIT → receipt. Refused:
-rolled back, and the refusal gets an audit entry of its own. This module owns the request-id replay, dry-run, the
-bounded retry of deadlocks, the schema gate, and what happens when the connection is lost at COMMIT.
+rolled back, and the refusal gets an audit entry of its own. A sign of life is no act: it has neither entry nor stored
+answer, and only its refusal is recorded (runbooks/decisions/0011-signs-of-life.md). This module owns the request-id
+replay, dry-run, the bounded retry of deadlocks, the schema gate, and what happens when the connection is lost at
+COMMIT.
 """
 
 from __future__ import annotations
@@ -250,10 +252,13 @@ class _Attempt:
 
         with self.ctx.database.writing(lock_timeout_s=lock_s, keep=not self.dry_run, committed=committed) as connection:
             check_schema(connection)
+            tx = Tx(self.ctx, connection, self.ctx.now(), act_id=self.act_id, dry_run=self.dry_run)
+            if self.operation.sign_of_life:
+                alive: Result = resolve(self.operation.handler)(tx, self.request)
+                return self._answer(alive.body(), None)
             stored = next(rows_of(_STORED.on(connection, act_id=self.act_id)), None)
             if stored is not None:
                 return self._replay(stored)
-            tx = Tx(self.ctx, connection, self.ctx.now(), act_id=self.act_id, dry_run=self.dry_run)
             result: Result = resolve(self.operation.handler)(tx, self.request)
             body = result.body()
             receipt = audit.append(connection, self._entry(tx, audit.DONE))
@@ -321,15 +326,16 @@ class _Attempt:
                 check_schema(connection)
                 tx = Tx(self.ctx, connection, self.ctx.now(), act_id=self.act_id)
                 asked = self.request.model_dump(mode="json", exclude_none=True)
+                asked |= {name: f"sha256 {fingerprint(asked[name])}" for name in asked.keys() & self.request.bulky}
                 tx.target = {"request": canonical(asked)}
                 audit.append(connection, self._entry(tx, audit.REFUSED, error_code=error.error_code))
         except errors.BlaidError as second:
             error.message += f" (this refusal could not be recorded: {second.error_code})"
 
     def _unknown(self) -> errors.OutcomeUnknown:
+        again = f"Run the same command again with --request-id {self.request_id}: it is done once, whichever it was."
+        if self.operation.sign_of_life:
+            again = "Run the same command again: one sign of life more does no harm."
         return errors.OutcomeUnknown(
-            "the connection was lost at COMMIT; whether the change was written is not known",
-            next_steps=[
-                f"Run the same command again with --request-id {self.request_id}: it is done once, whichever it was."
-            ],
+            "the connection was lost at COMMIT; whether the change was written is not known", next_steps=[again]
         )

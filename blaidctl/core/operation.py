@@ -45,6 +45,8 @@ class Operation:
     #: "module:function" that turns any error into the answer "no" (guard: no when in doubt).
     doubt: str = ""
     writes: bool = False
+    #: Writes and is no act: no audit entry, no stored answer; its refusal is recorded as any other (decision 0011).
+    sign_of_life: bool = False
     #: Waits for locks as long as a kill may.
     urgent: bool = False
     #: Reads for as long as it takes; every other statement has a time limit.
@@ -71,6 +73,9 @@ class Operation:
             raise ValueError(msg)
         if bool(self.finding) == (self.status is Status.PRODUCTION):
             msg = f"operation {self.name!r}: a finding belongs to exactly the rows that are not PRODUCTION"
+            raise ValueError(msg)
+        if self.sign_of_life and not self.writes:
+            msg = f"operation {self.name!r}: a sign of life is something that writes"
             raise ValueError(msg)
 
     @property

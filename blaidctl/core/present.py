@@ -23,11 +23,12 @@ _COLOURS = {
     "KILL": "red", "KILLED": "red", "FAILED": "red", "BLOCKED": "red", "REFUSED": "red", "BROKEN": "red",
     "501": "yellow", "ALREADY_IN_STATE": "yellow", "STARTING": "yellow", "UNCONFIRMED": "yellow", "BEHIND": "yellow",
     "RUNNING": "green", "LIVE": "green", "RESURRECT": "green", "PRODUCTION": "green", "DONE": "green", "OK": "green",
-    "APPLIED": "green", "MAY_TRADE": "green", "MAY_NOT_TRADE": "red", "STOPPED": "dim",
+    "APPLIED": "green", "MAY_TRADE": "green", "MAY_NOT_TRADE": "red", "STOPPED": "dim", "SUCCEEDED": "green",
+    "QUEUED": "yellow", "CANCELLED": "yellow",
 }  # fmt: skip
 NARROWEST = 80
 #: What a person wrote: in a table it may fold anywhere. Everything else may hold an id and folds between words only.
-FOLDABLE = frozenset({"reason", "kill_reason", "strategy"})
+FOLDABLE = frozenset({"reason", "kill_reason", "strategy", "line"})
 LEAST_FOLDED = 12
 #: Blank cells between two columns.
 GAP = 2
@@ -100,9 +101,9 @@ def _tables(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence
     if not rows:
         drawn = None
     elif model.table_of is None:
-        drawn = _with_tables(rows[0], columns, model.tables)
+        drawn = _with_tables(record(rows[0], columns, width()), rows[0], model.tables)
     else:
-        drawn = grid(rows, columns, width())
+        drawn = _with_tables(grid(rows, columns, width()), answer.result, model.tables)
     known = [name for name in model.below if answer.result.get(name) is not None]
     totals = [f"{name.replace('_', ' ')}: {shown(answer.result[name])}" for name in known]
     return _drawn(drawn, [*totals, *footer(answer)])
@@ -179,15 +180,16 @@ def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -
     return widths
 
 
-def _with_tables(row: Mapping[str, Any], columns: Sequence[str], tables: Mapping[str, Sequence[str]]) -> Any:
-    """Return a record and, below it, the tables of the rows that it holds."""
+def _with_tables(picture: Any, result: Mapping[str, Any], tables: Mapping[str, Sequence[str]]) -> Any:
+    """Return a picture and, below it, the tables of the further rows that the result holds."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = [record(row, columns, width())]
+    parts: list[Any] = [picture]
     for name, names in tables.items():
-        if row[name]:
-            parts += [Text(""), Text(name.replace("_", " "), style="bold underline"), grid(row[name], names, width())]
+        if result[name]:
+            parts += [Text(""), Text(name.replace("_", " "), style="bold underline")]
+            parts.append(grid(result[name], names, width()))
     return Group(*parts)
 
 

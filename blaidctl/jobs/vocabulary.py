@@ -44,6 +44,25 @@ class JobReason(StrEnum):
     REPORTED = "REPORTED"
 
 
+#: Which reasons an end may have; the first is what it means when none is given.
+REASONS_OF: dict[str, tuple[JobReason, ...]] = {
+    JobEnd.SUCCEEDED: (JobReason.COMPLETED,),
+    JobEnd.FAILED: (
+        JobReason.REPORTED,
+        JobReason.EXIT_NONZERO,
+        JobReason.SIGNALLED,
+        JobReason.NOT_STARTABLE,
+        JobReason.TIMEOUT,
+        JobReason.LEASE_LOST,
+        JobReason.OUTPUT_LOST,
+        JobReason.SUPERVISOR_STOPPED,
+    ),
+    JobEnd.CANCELLED: (JobReason.REPORTED, JobReason.SUPERVISOR_STOPPED),
+}
+#: A silence shorter than so many heartbeats is no silence.
+MISSED_BEATS = 3
+
+
 class LeftReason(StrEnum):
     """Why the reaper left something that it found."""
 

@@ -48,11 +48,12 @@ COMMANDS_ONLY = {
     "blaidctl.core.operation",
     "blaidctl.core.signals",
     "blaidctl.core.vocabulary",
-    *(f"blaidctl.{name}" for name in ("access", "audit", "database", "findings", "fleet", "kill", "quickstart")),
     *(
-        f"blaidctl.{name}.commands"
-        for name in ("access", "audit", "database", "findings", "fleet", "kill", "quickstart")
+        f"blaidctl.{name}{room}"
+        for name in ("access", "audit", "database", "findings", "fleet", "jobs", "kill", "quickstart")
+        for room in ("", ".commands")
     ),
+    "blaidctl.jobs.vocabulary",
     "blaidctl.kill.vocabulary",
 }
 
