@@ -126,7 +126,7 @@ UNCONFIRMED_STOPS = Query(f"""
        AND {IN_SCOPE} AND (CAST(:bot_id AS TEXT) IS NULL OR i.bot_id = :bot_id)
      ORDER BY i.stopped_at DESC, i.id DESC LIMIT :limit
 """)
-#: The jobs of the whole desk, from the index of what the reaper looks for (jobs_due).
+#: The jobs of the whole desk, from the partial indexes of running jobs.
 JOBS_NOW = Query("""
     SELECT (SELECT count(*) FROM jobs WHERE status = 'RUNNING') AS running,
            (SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND due_at < :now) AS stale
