@@ -251,8 +251,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="job run",
         summary="Run a job's real process under supervision.",
         words=("job", "run"),
-        missing_requirements=("the keeper of processes", "the supervisor of jobs"),
-        finding="F-005",
+        program="blaidctl.jobs.runner:run_job",
     ),
     Operation(
         name="job start",

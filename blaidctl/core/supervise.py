@@ -43,8 +43,8 @@ STOP_SIGNALS = (
     # These would end the supervisor all the same if it had no handler, and leave the process without one.
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU),
 )
-#: How long the report of a process may still take when the process has ended before it was reported.
-REPORT_WITHIN_S = 2.0
+#: How long a report or heartbeat that is under way when the process ends is waited for, before the end is reported.
+LEAVE_WITHIN_S = 2.0
 MARK_VARIABLE = f"{PREFIX}RUN_MARK"
 _DATABASE_URL = f"{PREFIX}DATABASE_URL"
 
@@ -233,7 +233,7 @@ class _Contact(threading.Thread):
         self._beat_every_s = min(terms.heartbeat_s, terms.lease_s / BEATS_A_LEASE)
         self._renewed_s = right.granted_s
         self._reported = False
-        self._leaving = threading.Event()
+        self._leaving, self._speaking = threading.Event(), threading.Lock()
         self._trouble: Exception | None = None
 
     @property
@@ -250,22 +250,29 @@ class _Contact(threading.Thread):
     def run(self) -> None:
         """Stay in contact until the right to run is gone or nobody needs it any more."""
         self._hold_keeper(self._renewed_s)
-        while not self._leaving.is_set():
-            try:
-                self._touch()
-            except RightTaken:
-                self._news.put(News.TAKEN)
-                break
-            except Exception as trouble:  # noqa: BLE001 - whatever it is, without heartbeats the lease ends
-                self._trouble = trouble
+        while self._speak():
             self._watch.wait(POLL_S)
         self._watch.close()
 
     def leave(self) -> None:
-        """End contact. The wait lets a report of the process come before that of its end, if it can."""
+        """End contact: what is being said is said to its end, if that comes soon; nothing is said after it."""
         self._leaving.set()
-        if not self._reported:
-            self.join(REPORT_WITHIN_S)
+        if self._speaking.acquire(timeout=LEAVE_WITHIN_S):
+            self._speaking.release()
+
+    def _speak(self) -> bool:
+        """Say what is due; False when nobody listens any more, or the right to run is gone."""
+        with self._speaking:
+            if self._leaving.is_set():
+                return False
+            try:
+                self._touch()
+            except RightTaken:
+                self._news.put(News.TAKEN)
+                return False
+            except Exception as trouble:  # noqa: BLE001 - whatever it is, without heartbeats the lease ends
+                self._trouble = trouble
+            return True
 
     def _touch(self) -> None:
         now_s = clock.lease_s()  # before the database is asked: the lease may be shorter, never longer

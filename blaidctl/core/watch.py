@@ -36,6 +36,17 @@ def open_watch(database: Database, channel: str, subject: str) -> Watch:
     return _Counter(database) if database.kind == "sqlite" else _Listener(database, channel, subject)
 
 
+class Silence:
+    """Hears nothing: for a right that only its own heartbeat asks after."""
+
+    def wait(self, limit_s: float) -> None:
+        """Wait for the limit."""
+        clock.pause(limit_s)
+
+    def close(self) -> None:
+        """Hold nothing that could be given back."""
+
+
 class _Counter:
     """SQLite: the counter of a connection of its own moves when another connection has committed."""
 

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from blaidctl.core.command import (
     DryRun,
@@ -15,6 +14,7 @@ from blaidctl.core.command import (
     run,
     run_program,
 )
+from blaidctl.core.dashes import CommandAfterDashes
 from blaidctl.core.operation import resolve
 
 user = typer.Typer(no_args_is_help=True, help="Owners of bots.")
@@ -142,21 +142,6 @@ def bot_show(
     Writes: nothing. Exit: 0; 3 unknown bot; 8 no database. Again: safe.
     """
     return run("bot show", locals())
-
-
-class CommandAfterDashes(TyperCommand):
-    """`bot run`: the bot's own command line stands after `--`, all of it, and nothing else does."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as always, then compare with what stood after the dashes: the parser itself drops them."""
-        given = [*args, "--"]
-        rest = super().parse_args(ctx, args)
-        after = given[given.index("--") + 1 : -1]
-        if ctx.resilient_parsing:  # completing words at a prompt
-            return rest
-        if not after or list(ctx.params["command"] or ()) != after:
-            raise typer.TyperException("give the bot's command after `--`: blaidctl bot run BOT -- CMD ARG…")
-        return rest
 
 
 @bot.command("run", cls=CommandAfterDashes)

@@ -1,10 +1,21 @@
 """`job …` and `job type …`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from blaidctl.core.command import DryRun, OnBehalfOf, OutputOption, ReasonOption, RequestIdOption, TraceId, run
+from blaidctl.core.command import (
+    DryRun,
+    OnBehalfOf,
+    OutputOption,
+    ReasonOption,
+    RequestIdOption,
+    TraceId,
+    run,
+    run_program,
+)
+from blaidctl.core.dashes import CommandAfterDashes
+from blaidctl.core.operation import resolve
 from blaidctl.jobs.vocabulary import JobEnd, JobReason, JobStatus
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: bounded work that never stays RUNNING for ever.")
@@ -54,6 +65,41 @@ def type_list(trace_id: TraceId = None, output: OutputOption = None) -> int:
     Writes: nothing. Exit: 0; 8 no database. Again: safe.
     """
     return run("job type list", locals())
+
+
+@app.command("run", cls=CommandAfterDashes)
+def run_(
+    type: Annotated[str, typer.Argument(metavar="TYPE", help="A type of `job type list`.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="-- CMD [ARG]", help="The program; no shell in between.")
+    ] = None,
+    job: Annotated[int | None, typer.Option(help="Not a new job: the next attempt of this one.", metavar="JOB")] = None,
+    reason: ReasonOption = None,
+    trace_id: TraceId = None,
+    output: OutputOption = None,
+) -> int:
+    """Run a program as a job, under supervision: it ends in a terminal state on every path.
+
+    CMD's output is passed on as it comes, and its end is kept with the job. CMD ends with all that it started when the
+    type's max_runtime_s is over, when no heartbeat could be written for stale_after_s, when this program is told to
+    stop, and when it dies: TERM, then KILL after grace_s. It is told TRACEPARENT, BLAIDCTL_JOB_ID and
+    BLAIDCTL_JOB_ATTEMPT.
+
+    Example: blaidctl job run nightly -- ./reconcile --date 2026-01-31
+
+    Writes: the job, its heartbeats, one event and audit entry for the start and the end each.
+
+    Exit: 0 SUCCEEDED; 1 FAILED or CANCELLED, or CMD is not proven gone; 2 input, or CMD is no program; 3 unknown type
+    or job; 4 the job runs or has succeeded, or somebody else ended it; 8 no database, or none for stale_after_s; 9
+    busy.
+
+    Again: another job; with --job the next attempt of a job that failed.
+    """
+
+    def program(ctx: Any) -> int:
+        return int(resolve("blaidctl.jobs.runner:run_job")(ctx, type, job, reason, command))
+
+    return run_program(program, locals(), "job run")
 
 
 @app.command("start")

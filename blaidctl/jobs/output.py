@@ -1,0 +1,89 @@
+"""What a job writes: passed on as it comes, counted, and its end kept. Never more of it in memory than that end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+#: How much of the end is kept: as text it is at most three times as long (a byte that is not UTF-8 becomes U+FFFD).
+TAIL_BYTES = 16 * 1024
+_READ_BYTES = 64 * 1024
+#: How long a pipe may take to be read to its end after its writers are gone, before its reader counts as stalled.
+_READ_WITHIN_S = 1.0
+
+
+class Tail:
+    """The last bytes of both streams, in the order in which they came."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.total = 0
+        self._kept = bytearray()
+        self._lock = threading.Lock()
+
+    def add(self, chunk: bytes) -> None:
+        """Keep the end of what was written so far."""
+        with self._lock:
+            self.total += len(chunk)
+            self._kept += chunk
+            del self._kept[:-TAIL_BYTES]
+
+    def text(self) -> str:
+        """Return the end as text that every database can store; a character cut in its middle is left out."""
+        with self._lock:
+            kept = bytes(self._kept)
+        if self.total > len(kept):
+            kept = kept.lstrip(bytes(range(0x80, 0xC0)))
+        return kept.decode("utf-8", errors="replace").replace("\x00", "\ufffd")
+
+
+class Tee(threading.Thread):
+    """One stream of the process: read from its pipe, passed on to a descriptor of this program."""
+
+    def __init__(self, tail: Tail, target: int) -> None:
+        """Take where the end is kept, and the descriptor that output is passed on to."""
+        super().__init__(name=f"output {target}", daemon=True)
+        self._tail, self._target = tail, target
+        self._source, self.pipe = os.pipe()
+        self._rest: list[bytes] = []
+        self._reader_is_gone = False
+        #: Why output did not reach its place (a full disk), or nothing. A reader that left (`| head`) chose to.
+        self.lost = ""
+
+    def started(self) -> None:
+        """Let go of the end that the process writes to, and begin."""
+        os.close(self.pipe)
+        self.start()
+
+    def run(self) -> None:
+        """Pass on until every writer is gone."""
+        while chunk := os.read(self._source, _READ_BYTES):
+            self._tail.add(chunk)
+            self._pass_on(chunk)
+
+    def read_to_the_end(self) -> None:
+        """Make the tail complete, after the writers are gone; also when nobody takes what was passed on."""
+        self.join(_READ_WITHIN_S)
+        if self.is_alive():  # it hangs in a write: what is in the pipe is no more than the kernel holds
+            os.set_blocking(self._source, False)
+            with contextlib.suppress(BlockingIOError):
+                while chunk := os.read(self._source, _READ_BYTES):
+                    self._tail.add(chunk)
+                    self._rest.append(chunk)
+
+    def pass_on_the_rest(self) -> None:
+        """Wait for the reader as any program does, and give it what is left."""
+        self.join()
+        for chunk in self._rest:
+            self._pass_on(chunk)
+
+    def _pass_on(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        while view and not self._reader_is_gone and not self.lost:
+            try:
+                view = view[os.write(self._target, view) :]
+            except BrokenPipeError:
+                self._reader_is_gone = True
+            except OSError as error:
+                self.lost = error.strerror or type(error).__name__

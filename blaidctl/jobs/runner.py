@@ -1,0 +1,195 @@
+"""`job run`: one attempt of one job as a supervised process, from its start to a terminal state on every path."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from blaidctl.core import clock, errors, process, supervise
+from blaidctl.core.command import talk
+from blaidctl.core.execute import execute
+from blaidctl.core.operation import the_map
+from blaidctl.core.settings import PREFIX
+from blaidctl.core.supervise import News
+from blaidctl.core.watch import Silence
+from blaidctl.jobs.output import Tail, Tee
+from blaidctl.jobs.vocabulary import JobEnd, JobReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blaidctl.core.context import Context
+    from blaidctl.core.execute import Answer
+
+_OWN_STREAMS = (1, 2)
+_How = tuple[JobEnd, JobReason]
+_ENDS = {
+    News.ORDERED: (JobEnd.CANCELLED, JobReason.SUPERVISOR_STOPPED),
+    News.LEASE_LOST: (JobEnd.FAILED, JobReason.LEASE_LOST),
+    News.DEADLINE: (JobEnd.FAILED, JobReason.TIMEOUT),
+}
+
+
+def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, command: Sequence[str]) -> int:
+    """Run a command as a job until it ends or must end; its output is passed on.
+
+    Returns 0 only when the attempt SUCCEEDED. Raises CommandNotStartable and what `job start` raises before anything
+    ran; ProcessFailed, LeaseLost, JobTerminal (somebody else ended the attempt) after the process is gone;
+    StopUnconfirmed when it cannot be proven gone.
+    """
+    program = process.program_of(command)
+    with supervise.stop_orders() as news:
+        attempt = _begin(ctx, {"type": job_type, "job": job, "reason": reason, "program": program})
+        if not news.empty():
+            return _settle(attempt, _ENDS[news.get()], "not started", None, f"{attempt}: nothing was started")
+        return _supervise(attempt, program, command, news)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """The right to work at a job, and what is reported about it."""
+
+    ctx: Context
+    id: int
+    attempt: int
+    mark: str
+    limits: dict[str, int]
+    #: When the right was given (clock.lease_s): the first lease counts from here.
+    granted_s: float
+    #: When the attempt must have ended, in monotonic time.
+    deadline_s: float
+    _report_id: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def __str__(self) -> str:
+        """Name it in a sentence."""
+        return f"job {self.id} attempt {self.attempt}"
+
+    def act(self, name: str, report: dict[str, Any], request_id: str | None = None) -> Answer:
+        """Make one report."""
+        asked = {"job": self.id, "attempt": self.attempt} | report
+        return execute(self.ctx, the_map()[name], asked, request_id=request_id)
+
+    def report(self, group: process.Group) -> None:
+        """Say that the process is there."""
+        self._or_taken("job report", {"pid": group.pid, "pid_started": group.started}, self._report_id)
+
+    def beat(self) -> None:
+        """Write a heartbeat."""
+        self._or_taken("job beat", {})
+
+    def look(self) -> None:
+        """Leave it to the next heartbeat: nobody takes a job away but the reaper, after a long silence."""
+
+    def _or_taken(self, name: str, report: dict[str, Any], request_id: str | None = None) -> None:
+        try:
+            self.act(name, report, request_id)
+        except errors.JobTerminal as over:
+            raise supervise.RightTaken(over.message) from over
+
+
+def _begin(ctx: Context, asked: dict[str, Any]) -> _Attempt:
+    """Ask for the right to work."""
+    mark = supervise.new_mark()
+    asked |= {"mark": mark, "host": ctx.machine.host, "boot_id": process.boot_id()}
+    granted_s, granted = clock.lease_s(), clock.monotonic_s()
+    answer = supervise.within(supervise.patience_s(ctx), lambda: execute(ctx, the_map()["job begin"], asked))
+    job = answer.result
+    limits = {name: job[name] for name in ("heartbeat_s", "stale_after_s", "max_runtime_s", "grace_s")}
+    attempt = _Attempt(ctx, job["job_id"], job["attempt"], mark, limits, granted_s, granted + limits["max_runtime_s"])
+    # Said before there is a process: from then on nothing may block, and a pipe can.
+    talk(f"{attempt} may run until {job['deadline_at']} ({_receipt(answer)})")
+    return attempt
+
+
+def _receipt(answer: Answer) -> str:
+    receipt = answer.receipt
+    return f"audit seq {receipt.seq}, entry hash {receipt.entry_hash}" if receipt else "no receipt"
+
+
+def _supervise(attempt: _Attempt, program: str, command: Sequence[str], news: supervise.NewsQueue) -> int:
+    """Run the process to its end, prove that it is gone, record that."""
+    limits, tail = attempt.limits, Tail()
+    tees = [Tee(tail, stream) for stream in _OWN_STREAMS]
+    told = {f"{PREFIX}JOB_ID": str(attempt.id), f"{PREFIX}JOB_ATTEMPT": str(attempt.attempt)}
+    environment = supervise.environment(attempt.ctx, attempt.mark, told)
+    try:
+        group = process.Group(program, command, environment, stdout=tees[0].pipe, stderr=tees[1].pipe)
+    except OSError as error:  # the kernel's last word: no such interpreter, not a program, too many processes
+        what = f"not started: {error.strerror}"
+        return _settle(
+            attempt, (JobEnd.FAILED, JobReason.NOT_STARTABLE), what, None, f"{attempt}: {program} was {what}"
+        )
+    for tee in tees:
+        tee.started()
+    terms = supervise.Terms(limits["heartbeat_s"], limits["stale_after_s"], limits["grace_s"], attempt.deadline_s)
+    outcome = supervise.supervise(group, attempt, terms, news, Silence())
+    if not outcome.gone:
+        raise errors.StopUnconfirmed(
+            f"process {outcome.pid} ({attempt}) on {attempt.ctx.machine.host} is not proven gone: it, or what it"
+            f" started, still stands {process.GONE_WITHIN_S:.0f} s after SIGKILL",
+            missing=[f"{attempt} on {attempt.ctx.machine.host} (pid {outcome.pid})"],
+        )
+    return _conclude(attempt, outcome, tail, tees)
+
+
+def _conclude(attempt: _Attempt, outcome: supervise.Outcome, tail: Tail, tees: list[Tee]) -> int:
+    """Record how the process ended and what it said last; then wait for the readers of its output."""
+    for tee in tees:
+        tee.read_to_the_end()
+    sentence = f"process {outcome.pid} ({attempt}) is gone ({outcome.exit_status})"
+    try:
+        if outcome.news is News.TAKEN:
+            raise errors.JobTerminal(f"{attempt} was ended by somebody else while it ran: {sentence}")
+        lost = next((tee.lost for tee in tees if tee.lost), "")
+        how = _end_of(outcome, lost)
+        if how[1] is JobReason.LEASE_LOST:
+            silent_s = attempt.limits["stale_after_s"]
+            sentence += f": no heartbeat could be written for {silent_s} s ({outcome.trouble})"
+        if how[1] is JobReason.OUTPUT_LOST:
+            sentence += f": its output could not be written ({lost})"
+        return _settle(attempt, how, outcome.exit_status, tail, sentence)
+    finally:
+        for tee in tees:
+            tee.pass_on_the_rest()
+
+
+def _end_of(outcome: supervise.Outcome, lost: str) -> _How:
+    """Return how an attempt ended. An output that was lost is no success: nobody can look the result up."""
+    if outcome.news is not News.OVER:
+        return _ENDS[outcome.news]
+    if outcome.returncode == 0:
+        return (JobEnd.FAILED, JobReason.OUTPUT_LOST) if lost else (JobEnd.SUCCEEDED, JobReason.COMPLETED)
+    signalled = outcome.returncode is not None and outcome.returncode < 0
+    return JobEnd.FAILED, JobReason.SIGNALLED if signalled else JobReason.EXIT_NONZERO
+
+
+def _settle(attempt: _Attempt, how: _How, exit_status: str, tail: Tail | None, sentence: str) -> int:
+    """Record the end, once, and answer for it."""
+    end, reason = how
+    report: dict[str, Any] = {"status": end, "reason_code": reason, "exit_status": exit_status}
+    if tail is not None:
+        report |= {"output_tail": tail.text(), "output_bytes": tail.total}
+    try:
+        answer = supervise.insist(
+            attempt.ctx, attempt.limits["stale_after_s"], lambda request_id: attempt.act("job end", report, request_id)
+        )
+    except errors.BlaidError as error:
+        _not_recorded(error, reason, sentence)
+    sentence += f"; recorded as {end} {reason} ({_receipt(answer)})"
+    if end is JobEnd.SUCCEEDED:
+        talk(sentence)
+        return 0
+    raise (errors.LeaseLost if reason is JobReason.LEASE_LOST else errors.ProcessFailed)(
+        sentence, next_steps=[f"Look at its exit status and its last output: blaidctl job show {attempt.id}."]
+    )
+
+
+def _not_recorded(error: errors.BlaidError, reason: JobReason, sentence: str) -> NoReturn:
+    """Say loudly that the database does not know the end: the reaper will write that nobody heard of the job."""
+    talk(f"NOT RECORDED: {sentence}")
+    known = isinstance(error, errors.Unavailable | errors.JobTerminal) or reason is not JobReason.LEASE_LOST
+    raise (type(error) if known else errors.LeaseLost)(
+        f"{sentence}; this could NOT BE RECORDED ({error.error_code}: {error.message})",
+        next_steps=["The reaper ends the job as TIMEOUT when its heartbeat is stale: `blaidctl job reap`."],
+    ) from error
