@@ -1,16 +1,17 @@
 """Create the jobs: their types, runs, events, and the runs of the reaper.
 
-Why: no job of any type may stay RUNNING for ever. A type cannot exist without limits, a RUNNING row cannot exist without
-a heartbeat, a limit of silence and a deadline, and a job that has ended changes only by a new attempt: whoever writes.
+Why: no job of any type may stay RUNNING for ever. A type cannot exist without limits, a RUNNING row cannot exist
+without a heartbeat, a limit of silence and a deadline, and a job that has ended changes only by a new attempt: whoever
+writes.
 
 Diff: new tables job_types (name, heartbeat_s, stale_after_s, max_runtime_s, grace_s, created_at), jobs (id, job_type,
 status, attempt, hb_seq, heartbeat_s, stale_after_s, heartbeat_at, started_at, deadline_at, due_at, worker_id,
 worker_host, worker_boot, worker_pid, worker_pid_start, worker_mark, program, created_at, finished_at, reason_code,
 exit_status, result, output_tail, output_bytes), job_events (id, act_id, job_id, attempt, event, reason_code,
 observed_heartbeat_at, created_at, actor, trace_id), reaper_runs (id, act_id, host, started_at, duration_ms, complete,
-counts, not_done, actor, created_at, trace_id). Triggers: job_events and reaper_runs append-only; jobs and job_types never
-deleted or renamed, limits of a type never changed, an ended job changes only into its next attempt. PostgreSQL: function
-blaidctl_job_guard.
+counts, not_done, created_at, actor, trace_id). Triggers: job_events and reaper_runs append-only; jobs and job_types
+never deleted or renamed, limits of a type never changed, an ended job changes only into its next attempt. PostgreSQL:
+function blaidctl_job_guard.
 
 Rollback: drops the four tables and the function; the history of jobs is lost, the audit log keeps the entries.
 

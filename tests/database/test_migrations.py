@@ -32,6 +32,13 @@ MADE = {
     "0002": {"users", "bots", "bot_instances"},
     "0003": {"kill_events"},
     "0004": {"api_tokens"},
+    "0005": set(),
+    "0006": {"job_types", "jobs", "job_events", "reaper_runs"},
+    "0007": set(),
+}
+#: The columns that a revision adds to a table that stands already: they go with it, and come back with their defaults.
+ADDED: dict[str, dict[str, dict[str, Any]]] = {
+    "0005": {"bot_instances": {"hb_seq": 0, "stale_after_s": 60, "mark": None}}
 }
 #: What stands before each revision.
 BEFORE = dict(zip(REVISIONS, ("base", *REVISIONS), strict=False))
@@ -43,15 +50,45 @@ def _fill(cli: CommandLine, database: Database) -> None:
     assert cli("user", "add", "alice").code == 0
     assert cli("bot", "add", "momo-1", "--user", "alice", "--tag", "futures", "--exchange", "CME").code == 0
     assert cli("bot", "add", "carry-2", "--user", "alice").code == 0
+    at = "2026-01-31T09:30:00.000000Z"
     database.sql(
-        "INSERT INTO bot_instances (bot_id, status, host, pid, attempt, started_at, heartbeat_at)"
-        " VALUES ('momo-1', 'RUNNING', 'desk', 42, 1, ?, ?)",
-        ["2026-01-31T09:30:00.000000Z"] * 2,
+        "INSERT INTO bot_instances (bot_id, status, host, pid, attempt, hb_seq, stale_after_s, mark, started_at,"
+        " heartbeat_at) VALUES ('momo-1', 'RUNNING', 'desk', 42, 1, 7, 30, 'abc', ?, ?)",
+        [at] * 2,
     )
     assert cli("kill", "momo-1", "carry-2", "--reason-code", "DRILL", "--reason", "a drill, “quoted”").code == 0
     assert cli("resurrect", "carry-2", "--reason-code", "DRILL_DONE", "--reason", "over").code == 0
     assert cli("token", "add", "--user", "alice", "--label", "desk").code == 0
     assert cli("kill", "nobody", "--reason-code", "DRILL", "--reason", "x").code == 3
+    limits = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600", "--grace-s", "10")
+    assert cli("job", "type", "add", "nightly", *limits).code == 0
+    for _ in range(2):
+        assert cli("job", "start", "nightly").code == 0
+    assert cli("job", "finish", "1", "--attempt", "1", "--status", "SUCCEEDED", "--result", '{"rows": 12}').code == 0
+    database.sql(
+        "INSERT INTO reaper_runs (act_id, host, started_at, duration_ms, complete, counts, not_done, created_at, actor,"
+        " trace_id) VALUES ('x', 'desk', ?, 5, 1, '{}', '{}', ?, 'me', ?)",
+        [at, at, "a" * 32],
+    )
+
+
+def _added(revision: str) -> dict[str, dict[str, Any]]:
+    """Table → the columns (with their defaults) that a downgrade to before this revision takes from it."""
+    found: dict[str, dict[str, Any]] = {}
+    for later, tables in ADDED.items():
+        if later >= revision:
+            for table, columns in tables.items():
+                found.setdefault(table, {}).update(columns)
+    return found
+
+
+def _without(database: Database, table: str, columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every row of a table by column, without some of them."""
+    with contextlib.closing(database.raw()) as connection:
+        cursor = connection.execute(f"SELECT * FROM {table}")
+        names = [column[0] for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [{name: value for name, value in row.items() if name not in columns} for row in rows]
 
 
 def _current(opened: Opened, database: Database) -> str | None:
@@ -66,18 +103,23 @@ def test_down_and_up_again_with_data_in_the_tables(
     _fill(cli, database)
     before = everything(database)
     assert all(before["rows"][table] for tables in MADE.values() for table in tables)
+    lost = set().union(*(MADE[r] for r in REVISIONS if r >= revision))
+    added = {table: columns for table, columns in _added(revision).items() if table not in lost}
+    older = {table: _without(database, table, columns) for table, columns in added.items()}
 
     migrate.downgrade_database(opened(database), to=BEFORE[revision])
-    lost = set().union(*(MADE[r] for r in REVISIONS if r >= revision))
-    kept = {name: rows for name, rows in before["rows"].items() if name not in lost | {"alembic_version"}}
+    kept = {n: rows for n, rows in before["rows"].items() if n not in lost | set(added) | {"alembic_version"}}
     down = everything(database)
-    assert {name: rows for name, rows in down["rows"].items() if name != "alembic_version"} == kept
+    assert {n: rows for n, rows in down["rows"].items() if n not in set(added) | {"alembic_version"}} == kept
+    assert {table: _without(database, table, {}) for table in added} == older
     assert _current(opened, database) == (None if BEFORE[revision] == "base" else BEFORE[revision])
 
     migrate.upgrade_database(opened(database))
     again = everything(database)
     assert again["schema"] == before["schema"] == schema_state.expected(database.kind)
     assert {name: again["rows"][name] for name in kept} == kept
+    for table, columns in added.items():
+        assert _without(database, table, {}) == [row | columns for row in older[table]]
     fresh_head = ["audit_head"] if "audit_head" in lost else []
     assert [name for name in lost if again["rows"][name]] == fresh_head
     assert _current(opened, database) == HEAD
