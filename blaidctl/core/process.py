@@ -122,17 +122,22 @@ class Group:
         self._wire.settimeout(START_WITHIN_S)
         try:
             kind, *words = self._line().split()
-        except (TimeoutError, ValueError) as error:
+            if kind == "E":
+                raise OSError(int(words[0]), os.strerror(int(words[0])))
+        except (OSError, ValueError) as error:
             self._keeper.kill()
-            self._keeper.wait()
-            keeper.adopt_orphans(wanted=self._adopted_before)
-            raise OSError(errno.ETIMEDOUT, f"its keeper gave no answer ({error})") from error
+            self._let_go()
+            if isinstance(error, ValueError):
+                raise OSError(errno.ECHILD, "its keeper died at once") from error
+            raise
         self._wire.settimeout(None)
-        if kind == "E":
-            self._keeper.wait()
-            keeper.adopt_orphans(wanted=self._adopted_before)
-            raise OSError(int(words[0]), os.strerror(int(words[0])))
         return int(words[0]), words[1]
+
+    def _let_go(self) -> None:
+        """Wait for the keeper, which has ended or was killed, and be as before."""
+        self._keeper.wait()
+        self._wire.close()
+        keeper.adopt_orphans(wanted=self._adopted_before)
 
     def _line(self) -> str:
         """Return one line from the wire; empty when the keeper is gone."""
@@ -207,9 +212,7 @@ class Group:
         self._hung_up.wait(KEEPER_WITHIN_S)
         if self._returncode is None:
             self._end_in_its_place(deadline)
-        self._keeper.wait()
-        self._wire.close()
-        keeper.adopt_orphans(wanted=self._adopted_before)
+        self._let_go()
         return self._returncode is not None
 
     def _end_in_its_place(self, deadline_s: float) -> None:

@@ -188,7 +188,6 @@ def _start(launch: _Launch) -> _Instance:
         "mark": mark,
         "stale_after_s": rules.stale_after_s(settings.lease_s, settings.grace_s),
     }
-    granted_s = clock.lease_s()
     try:
         answer = supervise.within(supervise.patience_s(ctx), lambda: execute(ctx, the_map()["instance start"], asked))
     except errors.Unsettled as error:
@@ -196,7 +195,7 @@ def _start(launch: _Launch) -> _Instance:
             f"{error.message}; no process was started",
             next_steps=["Run it again. `blaidctl bot show` may show an instance that never ran: the reaper ends it."],
         ) from error
-    instance = _Instance(ctx, launch.bot, answer.result["instance_id"], answer.result["attempt"], mark, granted_s)
+    instance = _Instance(ctx, launch.bot, answer.result["instance_id"], answer.result["attempt"], mark, clock.lease_s())
     # Said before there is a process: from then on nothing may block, and a pipe can.
     talk(f"{instance} may run ({_receipt(answer)})")
     return instance

@@ -92,11 +92,12 @@ def _begin(ctx: Context, asked: dict[str, Any]) -> _Attempt:
     """Ask for the right to work."""
     mark = supervise.new_mark()
     asked |= {"mark": mark, "host": ctx.machine.host, "boot_id": process.boot_id()}
-    granted_s, granted = clock.lease_s(), clock.monotonic_s()
     answer = supervise.within(supervise.patience_s(ctx), lambda: execute(ctx, the_map()["job begin"], asked))
     job = answer.result
     limits = {name: job[name] for name in ("heartbeat_s", "stale_after_s", "max_runtime_s", "grace_s")}
-    attempt = _Attempt(ctx, job["job_id"], job["attempt"], mark, limits, granted_s, granted + limits["max_runtime_s"])
+    attempt = _Attempt(
+        ctx, job["job_id"], job["attempt"], mark, limits, clock.lease_s(), clock.monotonic_s() + limits["max_runtime_s"]
+    )
     # Said before there is a process: from then on nothing may block, and a pipe can.
     talk(f"{attempt} may run until {job['deadline_at']} ({_receipt(answer)})")
     return attempt
