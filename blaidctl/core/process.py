@@ -121,15 +121,13 @@ class Group:
         """Wait for the command's start; OSError when the kernel refused it."""
         self._wire.settimeout(START_WITHIN_S)
         try:
-            kind, *words = self._line().split()
-            if kind == "E":
-                raise OSError(int(words[0]), os.strerror(int(words[0])))
-        except (OSError, ValueError) as error:
+            kind, *words = self._line().split() or ("E", str(errno.ECHILD))  # no word: the keeper died at once
+        except TimeoutError:
+            kind, words = "E", [str(errno.ETIMEDOUT)]
+        if kind == "E":
             self._keeper.kill()
             self._let_go()
-            if isinstance(error, ValueError):
-                raise OSError(errno.ECHILD, "its keeper died at once") from error
-            raise
+            raise OSError(int(words[0]), os.strerror(int(words[0])))
         self._wire.settimeout(None)
         return int(words[0]), words[1]
 
