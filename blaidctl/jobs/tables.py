@@ -41,7 +41,7 @@ class Jobs(SQLModel, table=True):
         CheckConstraint("status IN ('QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')", name="jobs_status"),
         CheckConstraint("attempt > 0", name="jobs_attempt_positive"),
         CheckConstraint("hb_seq >= 0", name="jobs_hb_seq"),
-        CheckConstraint("heartbeat_s > 0 AND stale_after_s >= 3 * heartbeat_s", name="jobs_limits"),
+        CheckConstraint("heartbeat_s > 0 AND stale_after_s BETWEEN 3 * heartbeat_s AND 86400", name="jobs_limits"),
         CheckConstraint(
             "status <> 'RUNNING' OR (heartbeat_at IS NOT NULL AND started_at IS NOT NULL"
             " AND deadline_at IS NOT NULL AND due_at IS NOT NULL AND worker_id IS NOT NULL)",
@@ -52,6 +52,12 @@ class Jobs(SQLModel, table=True):
             "julianday(due_at) <= julianday(heartbeat_at) + stale_after_s / 86400.0 + 0.00000001", name="jobs_due"
         ).ddl_if(dialect="sqlite"),
         CheckConstraint("due_at <= heartbeat_at + make_interval(secs => stale_after_s)", name="jobs_due").ddl_if(
+            dialect="postgresql"
+        ),
+        CheckConstraint("julianday(deadline_at) <= julianday(started_at) + 30.00000001", name="jobs_runtime").ddl_if(
+            dialect="sqlite"
+        ),
+        CheckConstraint("deadline_at <= started_at + make_interval(secs => 2592000)", name="jobs_runtime").ddl_if(
             dialect="postgresql"
         ),
         CheckConstraint(

@@ -70,11 +70,12 @@ TABLES = [
         CONSTRAINT jobs_status CHECK (status IN ('QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
         CONSTRAINT jobs_attempt_positive CHECK (attempt > 0),
         CONSTRAINT jobs_hb_seq CHECK (hb_seq >= 0),
-        CONSTRAINT jobs_limits CHECK (heartbeat_s > 0 AND stale_after_s >= 3 * heartbeat_s),
+        CONSTRAINT jobs_limits CHECK (heartbeat_s > 0 AND stale_after_s BETWEEN 3 * heartbeat_s AND 86400),
         CONSTRAINT jobs_running CHECK (status <> 'RUNNING' OR (heartbeat_at IS NOT NULL AND started_at IS NOT NULL
             AND deadline_at IS NOT NULL AND due_at IS NOT NULL AND worker_id IS NOT NULL)),
         CONSTRAINT jobs_deadline CHECK (due_at <= deadline_at AND started_at <= deadline_at),
         CONSTRAINT jobs_due CHECK ({DUE}),
+        CONSTRAINT jobs_runtime CHECK ({RUNTIME}),
         CONSTRAINT jobs_finished CHECK ((status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')) = (finished_at IS NOT NULL)),
         CONSTRAINT jobs_reason CHECK ((finished_at IS NULL) = (reason_code IS NULL))
     ){STRICT}
@@ -134,16 +135,23 @@ DUE = {
     "postgresql": "due_at <= heartbeat_at + make_interval(secs => stale_after_s)",
 }
 
+# No attempt may run for longer than the longest limit of any type: 30 days.
+RUNTIME = {
+    "sqlite": "julianday(deadline_at) <= julianday(started_at) + 30.00000001",
+    "postgresql": "deadline_at <= started_at + make_interval(secs => 2592000)",
+}
+
 _ENDED = "OLD.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')"
 _NEXT_ATTEMPT = "NEW.status = 'RUNNING' AND NEW.attempt = OLD.attempt + 1 AND OLD.status IN ('FAILED', 'CANCELLED')"
 _LATE = "a job that has ended changes only into its next attempt"
+_TYPE = "a job needs a job type, which has limits"
 _ATTEMPT = "the attempt of a job only grows when a next one begins"
 
 SQLITE = [
     # A session may have switched foreign keys off.
-    """
+    f"""
     CREATE TRIGGER jobs_known_type BEFORE INSERT ON jobs
-    BEGIN SELECT RAISE(ABORT, 'a job needs a job type, which has limits')
+    BEGIN SELECT RAISE(ABORT, '{_TYPE}')
            WHERE NOT EXISTS (SELECT 1 FROM job_types WHERE name = NEW.job_type); END
     """,
     f"""
@@ -163,6 +171,16 @@ SQLITE = [
     CREATE TRIGGER jobs_no_rename BEFORE UPDATE OF id, job_type ON jobs
     WHEN NEW.id IS NOT OLD.id OR NEW.job_type IS NOT OLD.job_type
     BEGIN SELECT RAISE(ABORT, 'jobs are never renamed'); END
+    """,
+    # INSERT OR REPLACE takes the place of a row with the same unique key without firing the delete trigger.
+    """
+    CREATE TRIGGER job_events_one_of_each BEFORE INSERT ON job_events
+    WHEN EXISTS (SELECT 1 FROM job_events
+                  WHERE job_id = NEW.job_id AND attempt = NEW.attempt AND event = 'STARTED' AND NEW.event = 'STARTED')
+      OR EXISTS (SELECT 1 FROM job_events
+                  WHERE job_id = NEW.job_id AND attempt = NEW.attempt
+                    AND event IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NEW.event <> 'STARTED')
+    BEGIN SELECT RAISE(ABORT, 'job_events: one start and one end an attempt'); END
     """,
     """
     CREATE TRIGGER job_types_no_replace BEFORE INSERT ON job_types
@@ -185,6 +203,12 @@ POSTGRESQL = [
     CREATE FUNCTION blaidctl_job_guard() RETURNS trigger LANGUAGE plpgsql
     SET search_path FROM CURRENT AS $$
     BEGIN
+        IF TG_OP = 'INSERT' THEN
+            IF NOT EXISTS (SELECT 1 FROM job_types WHERE name = NEW.job_type) THEN
+                RAISE EXCEPTION '{_TYPE}' USING ERRCODE = 'restrict_violation';
+            END IF;
+            RETURN NEW;
+        END IF;
         IF TG_OP <> 'UPDATE' OR TG_TABLE_NAME <> 'jobs' THEN
             RAISE EXCEPTION '% are never changed or deleted', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
         END IF;
@@ -200,6 +224,7 @@ POSTGRESQL = [
         RETURN NEW;
     END $$
     """,
+    "CREATE TRIGGER jobs_known_type BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION blaidctl_job_guard()",
     """
     CREATE TRIGGER jobs_guard_update BEFORE UPDATE ON jobs FOR EACH ROW
     WHEN (OLD.status <> 'RUNNING' OR NEW.attempt <> OLD.attempt OR NEW.id <> OLD.id OR NEW.job_type <> OLD.job_type)
@@ -217,6 +242,7 @@ POSTGRESQL = [
     CREATE TRIGGER job_types_no_truncate BEFORE TRUNCATE ON job_types
     FOR EACH STATEMENT EXECUTE FUNCTION blaidctl_job_guard()
     """,
+    "ALTER TABLE jobs ENABLE ALWAYS TRIGGER jobs_known_type",
     "ALTER TABLE jobs ENABLE ALWAYS TRIGGER jobs_guard_update",
     "ALTER TABLE jobs ENABLE ALWAYS TRIGGER jobs_no_delete",
     "ALTER TABLE jobs ENABLE ALWAYS TRIGGER jobs_no_truncate",
@@ -228,10 +254,17 @@ POSTGRESQL = [
 def upgrade() -> None:
     """Create tables, the function and the triggers."""
     kind = engine_kind()
-    tables = [spell(table.replace("{DUE}", DUE[kind]), kind) for table in TABLES]
+    own = {"{DUE}": DUE[kind], "{RUNTIME}": RUNTIME[kind]}
+    tables = [spell(_with(table, own), kind) for table in TABLES]
     guards = SQLITE if kind == "sqlite" else POSTGRESQL
     for statement in [*tables, *guards, *append_only("job_events", kind), *append_only("reaper_runs", kind)]:
         run(statement)
+
+
+def _with(statement: str, words: dict[str, str]) -> str:
+    for word, meant in words.items():
+        statement = statement.replace(word, meant)
+    return statement
 
 
 def downgrade() -> None:
