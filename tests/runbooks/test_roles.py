@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+LIMITS = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600", "--grace-s", "10")
 PAGE = Path(__file__).parents[2] / "runbooks" / "postgresql-roles.md"
 
 
@@ -28,6 +29,12 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         ("kill", "momo-1", "--reason-code", "DRILL", "--reason", "as the daily role"),
         ("resurrect", "momo-1", "--reason-code", "DRILL_DONE", "--reason", "as the daily role"),
         ("token", "add", "--user", "alice", "--label", "x"),
+        ("job", "type", "add", "nightly", *LIMITS),
+        ("job", "start", "nightly"),
+        ("job", "beat", "1", "--attempt", "1"),
+        ("job", "finish", "1", "--attempt", "1", "--status", "FAILED"),
+        ("job", "start", "nightly", "--job", "1"),
+        ("job", "show", "1"),
         ("kill-events",),
         ("status",),
         ("audit", "verify"),
@@ -44,6 +51,12 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         "DELETE FROM audit_log",
         "TRUNCATE requests",
         "UPDATE bots SET user_id = 'mallory'",
+        "UPDATE job_types SET max_runtime_s = 2592000",
+        "UPDATE job_events SET reason_code = 'COMPLETED'",
+        "UPDATE reaper_runs SET complete = 1",
+        "DELETE FROM jobs",
+        "TRUNCATE job_types CASCADE",
+        "ALTER TABLE jobs DISABLE TRIGGER jobs_guard_update",
         "DROP TRIGGER kill_events_no_change ON kill_events",
         "ALTER TABLE audit_log DISABLE TRIGGER ALL",
         "ALTER TABLE audit_log OWNER TO CURRENT_USER",
