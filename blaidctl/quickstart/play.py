@@ -39,7 +39,7 @@ def play(ctx: Context) -> int:
     stage.type("user", "add", "alice", "--name", "Alice Ng")
     stage.type("bot", "add", KILLED, "--user", "alice", "--strategy", "momentum", "--tag", "futures")
     stage.type("bot", "add", SPARED, "--user", "alice", "--strategy", "carry", "--tag", "fx")
-    with stage.supervised(KILLED), stage.supervised(SPARED):
+    with stage.supervised(KILLED, "--standby"), stage.supervised(SPARED):
         stage.say("Two real processes run under supervision; each writes five demo orders a second.")
         pids = {bot: stage.running_pid(bot) for bot in (KILLED, SPARED)}
         stage.wait_for_orders()
@@ -49,12 +49,21 @@ def play(ctx: Context) -> int:
         )
         _see_the_kill(stage, pids)
         stage.type("guard", KILLED, expect=1)
-        stage.type("resurrect", KILLED, "--reason-code", "FALSE_ALARM", "--reason", "five a second is its normal rate")
+        why = ("--reason-code", "FALSE_ALARM", "--reason", "five a second is its normal rate")
+        stage.type("resurrect", KILLED, "--restart", "--wait", "20", *why)
+        _see_the_restart(stage, pids[KILLED])
         stage.type("kill-events", KILLED)
         stage.type("guard", KILLED)
     stage.type("bot", "show", KILLED)
+    limits = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "600", "--grace-s", "5")
+    stage.type("job", "type", "add", "reconcile", *limits)
+    stage.type("job", "run", "reconcile", "--", "/bin/echo", "2 accounts agree")
+    stage.type("job", "show", "1")
+    stage.type("job", "reap")
     stage.type("audit", "verify")
-    stage.say("Seen: the process died, the database says so, and the chain of every act verifies.")
+    stage.say(
+        "Seen: the process died and came back on order, the database says so, and the chain of every act verifies."
+    )
     stage.say(f"Go on in this sandbox:  export BLAIDCTL_DATABASE_URL={stage.url}")
     return 0
 
@@ -70,6 +79,15 @@ def _see_the_kill(stage: _Stage, pids: dict[str, int]) -> None:
         raise errors.PlayFailed(f"{KILLED} still runs after its kill (process {pids[KILLED]})")
     if not _alive(pids[SPARED]) or stage.orders(SPARED) == spared:
         raise errors.PlayFailed(f"{SPARED} stopped although nobody killed it")
+
+
+def _see_the_restart(stage: _Stage, killed_pid: int) -> None:
+    pid, before = stage.running_pid(KILLED), stage.orders(KILLED)
+    pause(WATCH_S)
+    now = stage.orders(KILLED)
+    stage.say(f"{KILLED}: process {pid} is alive; orders {before}, {WATCH_S:.0f} s later {now}")
+    if pid == killed_pid or now == before:
+        raise errors.PlayFailed(f"{KILLED} was not started again")
 
 
 def _alive(pid: int) -> bool:
@@ -101,7 +119,9 @@ class _Stage:
         """Run a command in front of the audience."""
         sys.stdout.write(f"\n$ blaidctl {shlex.join(words)}\n")
         sys.stdout.flush()
-        code = subprocess.run([*_PROGRAM, *words, "--output", "table"], env=self.environment, check=False).returncode  # noqa: S603
+        at = words.index("--") if "--" in words else len(words)
+        line = [*_PROGRAM, *words[:at], "--output", "table", *words[at:]]
+        code = subprocess.run(line, env=self.environment, check=False).returncode  # noqa: S603 - our own program
         if code != expect:
             raise errors.PlayFailed(f"`blaidctl {shlex.join(words)}` answered {code}, expected {expect}")
 
@@ -115,13 +135,14 @@ class _Stage:
         return json.loads(ran.stdout)["result"]
 
     @contextlib.contextmanager
-    def supervised(self, bot: str) -> Iterator[None]:
+    def supervised(self, bot: str, *options: str) -> Iterator[None]:
         """Run a demo bot under `bot run` until the block ends."""
         command = [sys.executable, "-m", "blaidctl.quickstart.demo_bot", str(self._orders_file(bot))]
-        sys.stdout.write(f"\n$ blaidctl bot run {bot} -- python -m blaidctl.quickstart.demo_bot … &\n")
+        words = " ".join(("bot", "run", *options, bot))
+        sys.stdout.write(f"\n$ blaidctl {words} -- python -m blaidctl.quickstart.demo_bot … &\n")
         log = (self.sandbox / f"{bot}.log").open("wb")
         supervisor = subprocess.Popen(  # noqa: S603 - our own program
-            [*_PROGRAM, "bot", "run", bot, "--", *command], env=self.environment, stdout=log, stderr=log
+            [*_PROGRAM, "bot", "run", *options, bot, "--", *command], env=self.environment, stdout=log, stderr=log
         )
         try:
             yield
