@@ -201,7 +201,7 @@ class Group:
         """
         self._terminate()
         deadline = clock.monotonic_s() + grace_s
-        while clock.monotonic_s() < deadline and any(map(_lives, self._descendants())):
+        while clock.monotonic_s() < deadline and any(map(lives, self._descendants())):
             clock.pause(_LOOK_EVERY_S)
         self._ended = True
         deadline = clock.monotonic_s() + GONE_WITHIN_S
@@ -250,7 +250,7 @@ def _terminate_outside(group: int, pid: int) -> None:
             os.close(descriptor)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     """Say whether a process runs; the first thread may have ended before the others: a zombie with live threads."""
     fields = _stat(pid)
     return bool(fields) and (fields[_STATE] not in _DEAD_STATES or int(fields[_THREADS]) > 1)

@@ -99,7 +99,7 @@ def _living(pid: int) -> str:
         raise errors.InvalidRequest(
             f"process {pid} belongs to somebody else", missing=["pid: a process that you may signal"]
         ) from None
-    if not started:
+    if not (started and process.lives(pid)):
         raise errors.InvalidRequest(f"no process {pid} lives on this host", missing=["pid: a process that lives here"])
     return started
 
