@@ -25,6 +25,7 @@ from blaidctl.jobs import commands as jobs
 from blaidctl.kill import commands as kill
 from blaidctl.operations import OPERATIONS
 from blaidctl.quickstart import commands as quickstart
+from blaidctl.reaper import commands as reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,7 @@ def application() -> typer.Typer:
     for name, function in _COMMANDS.items():
         app.command(name)(function)
     app.command("serve")(serve)
+    jobs.app.command("reap")(reaper.reap)
     groups = dict(_GROUPS)
     for name, group in groups.items():
         app.add_typer(group, name=name)

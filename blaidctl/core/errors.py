@@ -190,6 +190,23 @@ class ProcessFailed(Findings):
     next_steps = ("Read the process's own log; its exit status is on the instance row.",)
 
 
+class ReapIncomplete(Findings):
+    """The reaper found something that it did not do."""
+
+    error_code = "REAP_INCOMPLETE"
+    next_steps = (
+        "Look at each item named; the next run tries again (runbooks/stuck-jobs.md).",
+        "For OTHER_HOST and NOT_PROVEN_GONE: look at that host, a process may still trade.",
+    )
+
+
+class ClockAnomaly(Findings):
+    """A heartbeat lies in the future: a clock is or was wrong, and the row is not reaped before its time."""
+
+    error_code = "CLOCK_ANOMALY"
+    next_steps = ("Compare the clocks of the hosts and the database; follow runbooks/stuck-jobs.md.",)
+
+
 class PlayFailed(Findings):
     """The quickstart saw something that must not be."""
 

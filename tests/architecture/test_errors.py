@@ -38,6 +38,8 @@ CODES = {
     "AUDIT_BROKEN": (1, 200),
     "SCHEMA_FINDINGS": (1, 200),
     "PROCESS_FAILED": (1, 200),
+    "REAP_INCOMPLETE": (1, 200),
+    "CLOCK_ANOMALY": (1, 200),
     "PLAY_FAILED": (1, 200),
     "USAGE": (2, 400),
     "INVALID_REQUEST": (2, 422),

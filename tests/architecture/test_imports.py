@@ -50,7 +50,7 @@ COMMANDS_ONLY = {
     "blaidctl.core.vocabulary",
     *(
         f"blaidctl.{name}{room}"
-        for name in ("access", "audit", "database", "findings", "fleet", "jobs", "kill", "quickstart")
+        for name in ("access", "audit", "database", "findings", "fleet", "jobs", "kill", "quickstart", "reaper")
         for room in ("", ".commands")
     ),
     "blaidctl.jobs.vocabulary",

@@ -50,7 +50,7 @@ ROUTES = {
 COMMANDS = {
     "PRODUCTION": """
         kill; resurrect; kill-events; guard; status; user add; user list; bot add; bot list; bot show; bot run;
-        job type add; job type list; job start; job beat; job finish; job list; job show; job events;
+        job type add; job type list; job start; job beat; job finish; job reap; job list; job show; job events;
         audit verify; audit tail; audit export; token add; token list; token revoke; serve;
         db plan; db upgrade; db check; db history; endpoints; quickstart
     """,
@@ -60,7 +60,7 @@ COMMANDS = {
         account add; account link; account unlink; account limits; account list; account show; account events;
         ledger import; ledger metrics; ledger equity; ledger reconcile; ledger flow; ledger rate; ledger mark;
         ledger pull; allocation run; allocation audit; allocation show; allocation list;
-        job run; job reap; backtest run;
+        job run; backtest run;
         provider add; provider check; provider list; provider show; provider events;
         audit checkpoint; db backup; db restore; db downgrade; doctor; verify
     """,
