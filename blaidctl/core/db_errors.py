@@ -54,6 +54,8 @@ _POSTGRESQL: tuple[tuple[str, type[BlaidError], str], ...] = (
     ("08", errors.DatabaseDown, "the connection to {db} failed"),
     ("XX001", errors.DatabaseCorrupt, "the database {db} is damaged"),
 )
+#: What libpq says before it asks anybody.
+_NOT_AN_ADDRESS = ("invalid connection option", "invalid port number", "invalid integer value", "invalid sslmode value")
 _RETRY_STATES = frozenset({"40001", "40P01"})
 _UNIQUE = "23505"
 
@@ -65,6 +67,8 @@ def translate(error: BaseException, shown: str) -> BlaidError:
         return errors.Busy(f"no free connection to {shown}")
     if isinstance(original, sqlite3.Error):
         return _from_sqlite(original, shown)
+    if not getattr(original, "sqlstate", None) and any(part in str(original) for part in _NOT_AN_ADDRESS):
+        return errors.SettingsInvalid(f"BLAIDCTL_DATABASE_URL is no address: {str(original).strip()}")
     at_the_wire = isinstance(error, OperationalError | InterfaceError)
     if isinstance(error, DBAPIError) and not at_the_wire and not getattr(original, "sqlstate", None):
         return errors.Internal(f"the database driver refused a statement: {original}")

@@ -44,8 +44,9 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_engine(cls, value: SecretStr) -> SecretStr:
-        engine = value.get_secret_value().partition(":")[0].partition("+")[0]
-        if engine not in {"sqlite", "postgresql", "postgres"}:
+        # The driver is this program's choice; another one's name would be taken for an address and not be used.
+        engine = value.get_secret_value().partition(":")[0]
+        if engine not in {"sqlite", "postgresql", "postgres", "postgresql+psycopg"}:
             msg = "must start with sqlite:/// or postgresql://"
             raise ValueError(msg)
         return value
