@@ -77,6 +77,7 @@ OPERATIONS: tuple[Operation, ...] = (
         request="blaidctl.fleet.contract:ShowStatus",
         result="blaidctl.fleet.contract:FleetStatus",
         handler="blaidctl.fleet.service:status",
+        watchable=True,
     ),
     Operation(
         name="user add",
@@ -355,6 +356,7 @@ OPERATIONS: tuple[Operation, ...] = (
         request="blaidctl.jobs.contract:ListJobs",
         result="blaidctl.jobs.contract:JobList",
         handler="blaidctl.jobs.service:list_jobs",
+        watchable=True,
     ),
     Operation(
         name="job show",

@@ -48,8 +48,14 @@ OutputOption = Annotated[
     typer.Option("--output", "-o", help="Default: table on a terminal, json otherwise.", metavar="table|json|csv"),
 ]
 
+WatchOption = Annotated[bool, typer.Option("--watch", help="Draw it anew until q is pressed; needs a terminal.")]
+EveryOption = Annotated[
+    int | None,
+    typer.Option("--every", help="Seconds between two looks of --watch: 1 (the default) to 60.", metavar="S"),
+]
+
 _LONGEST_NAME = 200
-_EDGE = ("trace_id", "request_id", "dry_run", "output", "on_behalf_of")
+_EDGE = ("trace_id", "request_id", "dry_run", "output", "on_behalf_of", "watch", "every")
 
 
 def run(name: str, parameters: Mapping[str, Any]) -> int:
@@ -72,6 +78,10 @@ def run(name: str, parameters: Mapping[str, Any]) -> int:
                 )
 
         request = with_stdin(asked)
+        if edge["watch"] or edge["every"] is not None:
+            from blaidctl.core import live
+
+            return live.watch(ctx, lambda: once(request), name, edge)
         try:
             answer = once(request)
         except errors.ConfirmCountMissing as missing:

@@ -47,6 +47,8 @@ class Operation:
     writes: bool = False
     #: Writes and is no act: no audit entry, no stored answer; its refusal is recorded as any other (decision 0011).
     sign_of_life: bool = False
+    #: May be drawn anew every second on a terminal (--watch).
+    watchable: bool = False
     #: Waits for locks as long as a kill may.
     urgent: bool = False
     #: Reads for as long as it takes; every other statement has a time limit.
@@ -73,6 +75,9 @@ class Operation:
             raise ValueError(msg)
         if bool(self.finding) == (self.status is Status.PRODUCTION):
             msg = f"operation {self.name!r}: a finding belongs to exactly the rows that are not PRODUCTION"
+            raise ValueError(msg)
+        if self.watchable and self.writes:
+            msg = f"operation {self.name!r}: what is done again every second may not write"
             raise ValueError(msg)
         if self.sign_of_life and not self.writes:
             msg = f"operation {self.name!r}: a sign of life is something that writes"

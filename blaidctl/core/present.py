@@ -42,7 +42,7 @@ def render(answer: Answer, output: Output) -> str:
     rows, columns = rows_and_columns(answer)
     if output is Output.CSV:
         return csv_text(rows, columns)
-    return _tables(answer, rows, columns)
+    return _drawn(*_pictured(answer, rows, columns))
 
 
 def render_rows(
@@ -96,24 +96,35 @@ def shown(value: Any) -> str:
     return "none" if value == [] else cell(value)
 
 
-def _tables(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+def parts(answer: Answer) -> tuple[str, list[str]]:
+    """Return the text of a table and, apart, the lines below it: for a view that must not scroll those away."""
+    picture, lines = _pictured(answer, *rows_and_columns(answer))
+    return _drawn(picture, []), lines
+
+
+def _pictured(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> tuple[Any, list[str]]:
     model = resolve(answer.operation.result)
     if not rows:
-        drawn = None
+        picture = None
     elif model.table_of is None:
-        drawn = _with_tables(record(rows[0], columns, width()), rows[0], model.tables)
+        picture = _with_tables(record(rows[0], columns, width()), rows[0], model.tables)
     else:
-        drawn = _with_tables(grid(rows, columns, width()), answer.result, model.tables)
+        picture = _with_tables(grid(rows, columns, width()), answer.result, model.tables)
     known = [name for name in model.below if answer.result.get(name) is not None]
     totals = [f"{name.replace('_', ' ')}: {shown(answer.result[name])}" for name in known]
-    return _drawn(drawn, [*totals, *footer(answer)])
+    return picture, [*totals, *footer(answer)]
+
+
+def coloured() -> bool:
+    """Say whether standard output takes colours; an empty NO_COLOR counts as unset: no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _drawn(picture: Any, lines: Sequence[str]) -> str:
     from rich.console import Console
 
     buffer = io.StringIO()
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # empty counts as unset: no-color.org
+    colour = coloured()
     console = Console(
         file=buffer,
         force_terminal=colour,

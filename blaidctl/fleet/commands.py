@@ -6,11 +6,13 @@ import typer
 
 from blaidctl.core.command import (
     DryRun,
+    EveryOption,
     OnBehalfOf,
     OutputOption,
     ReasonOption,
     RequestIdOption,
     TraceId,
+    WatchOption,
     run,
     run_program,
 )
@@ -42,14 +44,20 @@ def guard(
 
 def status(
     bot: Annotated[str | None, typer.Argument(metavar="BOT")] = None,
+    watch: WatchOption = False,
+    every: EveryOption = None,
     trace_id: TraceId = None,
     output: OutputOption = None,
 ) -> int:
     """Show the fleet at a glance: who is killed, by whom, what still runs, which stops are not proven.
 
-    Example: blaidctl status
+    Example: blaidctl status --watch
 
-    Writes: nothing. Exit: 0; 3 unknown bot; 8 no database. Again: safe.
+    Also counted: instances and jobs that are stale, that is silent for longer than they may be or past their deadline.
+
+    With --watch: q quits, up and down scroll; while the database is away the error stands in place of the data.
+
+    Writes: nothing. Exit: 0; 2 --watch without a terminal; 3 unknown bot; 8 no database. Again: safe.
     """
     return run("status", locals())
 

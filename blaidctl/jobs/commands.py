@@ -6,11 +6,13 @@ import typer
 
 from blaidctl.core.command import (
     DryRun,
+    EveryOption,
     OnBehalfOf,
     OutputOption,
     ReasonOption,
     RequestIdOption,
     TraceId,
+    WatchOption,
     run,
     run_program,
 )
@@ -196,14 +198,19 @@ def list_(
     type: Annotated[str | None, typer.Option(help="Only of this type.")] = None,
     status: Annotated[JobStatus | None, typer.Option(help=f"One of {', '.join(JobStatus)}.", metavar="STATUS")] = None,
     limit: Annotated[int, typer.Option(help="How many at the most.", metavar="N")] = 20,
+    watch: WatchOption = False,
+    every: EveryOption = None,
     trace_id: TraceId = None,
     output: OutputOption = None,
 ) -> int:
     """List the jobs, newest first.
 
-    Example: blaidctl job list --status RUNNING
+    Example: blaidctl job list --status RUNNING --watch
 
-    Writes: nothing. Exit: 0, also when there are none; 2 input; 3 unknown type; 8 no database. Again: safe.
+    Writes: nothing. Exit: 0, also when there are none; 2 input, or --watch without a terminal; 3 unknown type; 8 no
+    database.
+
+    Again: safe.
     """
     return run("job list", locals())
 

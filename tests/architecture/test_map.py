@@ -68,6 +68,7 @@ COMMANDS = {
 
 #: What the edge of the command line takes for every operation of a kind, beside the operation's own parameters.
 EDGE_OF_A_QUERY = {"trace_id", "output"}
+EDGE_OF_A_WATCH = {"watch", "every"}
 EDGE_OF_AN_ACT = EDGE_OF_A_QUERY | {"request_id", "dry_run", "on_behalf_of"}
 
 #: An option of another command that answers for a row of its own: what to type to reach it.
@@ -143,6 +144,7 @@ _MISSING = {"missing_requirements": ("a table",), "finding": "F-001"}
         ({"program": "blaidctl.cli:serve"} | _MISSING, "it is one or the other"),
         ({"missing_requirements": ("a table",)}, "a finding belongs to exactly the rows that are not PRODUCTION"),
         (_WORKS | {"blocked_by": "a table"}, "a finding belongs to exactly the rows that are not PRODUCTION"),
+        (_WORKS | {"writes": True, "watchable": True}, "what is done again every second may not write"),
         (_WORKS | {"finding": "F-001"}, "a finding belongs to exactly the rows that are not PRODUCTION"),
     ],
 )
@@ -279,6 +281,7 @@ def test_the_parameters_of_a_command_are_the_fields_of_its_request(operation: Op
     fields = resolve(operation.request).model_fields
     parameters = {p.name.rstrip("_"): p for p in MOUNTED[operation.words].params if p.name != "help"}
     edge = EDGE_OF_AN_ACT if operation.writes else EDGE_OF_A_QUERY
+    edge = edge | EDGE_OF_A_WATCH if operation.watchable else edge
     assert set(parameters) == set(fields) | edge
     assert {name for name in fields if parameters[name].required} == {n for n, f in fields.items() if f.is_required()}
     nothing = (None, [], ())
