@@ -128,9 +128,6 @@ def execute(
     """Carry out one operation. Raises a BlaidError when it was not done."""
     if operation.status is Status.NOT_IMPLEMENTED:
         raise not_built(operation)
-    for name, unbuilt in operation.unbuilt_fields.items():
-        if parameters.get(name):
-            raise not_built(unbuilt)
     request = _validated(resolve(operation.request), parameters)
     if not operation.writes:
         return _query(ctx, operation, request)

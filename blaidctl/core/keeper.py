@@ -6,10 +6,11 @@ whatever the command's descendants leave behind (it is their subreaper, prctl(2)
 done, or dead), or lets its lease run out (it hangs, or was stopped), everything below is killed.
 
 Only own children are signalled: until they are waited for here, the kernel gives their numbers to nobody else. The
-children of a killed child become own children; when none is left (ECHILD), nothing of the command is left.
+children of a killed child become own children; when none is left, nothing of the command is left. The command itself
+is waited for last of all, after the supervisor hung up: as long as that one may signal it, its number is its own.
 
 On the wire, a line each. From here: `P pid start` the command runs; `E errno` it cannot be started; `O` it has ended
-(and is not yet waited for); `G status` everything is gone. To here: `L seconds` the lease counts anew.
+(and is not yet waited for); `G status` everything is gone, said after the supervisor hung up. To here: `L seconds` the lease counts anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -25,7 +27,9 @@ import time
 
 _SET_PARENT_DEATH_SIGNAL, _SET_SUBREAPER, _GET_SUBREAPER = 1, 36, 37
 _LOOK_EVERY_S = 1.0
-_KILL_EVERY_S = 0.002
+#: The pause between two looks for children to kill: short while there is progress, longer while there is none.
+_KILL_EVERY_S, _KILL_AT_LEAST_EVERY_S = 0.002, 0.1
+_FIRST_FREE = 3  # file descriptors 0, 1 and 2 are the command's
 _READ_BYTES = 4096
 
 
@@ -70,28 +74,48 @@ def _children_by_parent(pid: int | str) -> list[int]:
     return found
 
 
-def end_children(spare: frozenset[int] = frozenset(), limit_s: float | None = None) -> dict[int, int] | None:
+def end_children(
+    spare: frozenset[int] = frozenset(), limit_s: float | None = None, kept: int | None = None
+) -> dict[int, int] | None:
     """Kill and wait for every child until none is left but those to spare; return {pid: wait status}, or None.
 
-    None means that the limit came first: a child is in an uninterruptible wait, or belongs to another user.
+    The child `kept` is killed too, but stays unreaped. None means that the limit came first: a child is in an
+    uninterruptible wait, is traced, or belongs to another user.
     """
     ended: dict[int, int] = {}
     until = None if limit_s is None else time.monotonic() + limit_s
+    before, pause_s = None, _KILL_EVERY_S
     while True:
-        mine = [pid for pid in children("self") if pid not in spare]
+        # First this, then the list: whoever is dead by now has left its children to us.
+        over = spare if kept is None or not _is_dead(kept) else spare | {kept}
+        mine = [pid for pid in children("self") if pid not in over]
         if not mine:
             return ended
         for pid in mine:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        for pid in mine:
-            with contextlib.suppress(ChildProcessError):
-                done, status = os.waitpid(pid, os.WNOHANG)
-                if done:
-                    ended[pid] = status
+        ended |= _reaped([pid for pid in mine if pid != kept])
         if until is not None and time.monotonic() >= until:
             return None
-        time.sleep(_KILL_EVERY_S)
+        pause_s = min(2 * pause_s, _KILL_AT_LEAST_EVERY_S) if mine == before else _KILL_EVERY_S
+        before = mine
+        time.sleep(pause_s)
+
+
+def _is_dead(child: int) -> bool:
+    """Say whether a child has ended, and leave it unreaped."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _reaped(pids: list[int]) -> dict[int, int]:
+    """Wait for those of the children that are dead; return {pid: wait status}."""
+    ended = {}
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                ended[pid] = status
+    return ended
 
 
 def started(pid: int) -> str:
@@ -131,7 +155,7 @@ def _environment() -> dict[bytes, bytes]:
     """Return the environment as it was handed over: Python itself may have added to its own (PEP 538)."""
     with open("/proc/self/environ", "rb") as file:
         pairs = [pair.partition(b"=") for pair in file.read().split(b"\0") if pair]
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, _, value in pairs if name}  # no program could ask for one without a name
 
 
 class _Keeper:
@@ -159,7 +183,11 @@ class _Keeper:
         self._wait(pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)  # the whole group at one moment: a fork cannot slip through
-        self.say("G", (end_children() or {})[pid])
+        end_children(kept=pid)
+        self.say("O")
+        while self._hear():
+            pass
+        self.say("G", os.waitpid(pid, 0)[1])
 
     def _wait(self, pid: int) -> None:
         poll = select.poll()
@@ -173,10 +201,7 @@ class _Keeper:
                     poll.unregister(leader)
                 elif not self._hear():
                     return
-            for orphan in children("self"):
-                if orphan != pid:  # the command itself stays unreaped: its number must not be given away
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitpid(orphan, os.WNOHANG)
+            _reaped([orphan for orphan in children("self") if orphan != pid])
 
     def _hear(self) -> bool:
         """Take what the supervisor says; False when it has hung up."""
@@ -186,7 +211,7 @@ class _Keeper:
             return False
         *lines, self._heard = (self._heard + heard).split(b"\n")
         for line in lines:
-            self._lease_ends_s = time.clock_gettime(time.CLOCK_BOOTTIME) + float(line.split()[1])
+            self._lease_ends_s = time.clock_gettime(time.CLOCK_BOOTTIME) + int(line.split()[1])
         return bool(heard)
 
     def _is_over(self) -> bool:
@@ -203,9 +228,10 @@ def _let_go_of_streams() -> None:
 
 def main(argv: list[str]) -> None:
     """Keep one command. Every signal but those that cannot be held back goes past: only the wire counts."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
-    wire = int(argv[1])
-    os.set_inheritable(wire, False)  # noqa: FBT003 - has no other form
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    # A supervisor without standard streams may have been given one of their numbers for the wire.
+    wire = fcntl.fcntl(int(argv[1]), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
+    os.close(int(argv[1]))
     adopt_orphans(wanted=True)
     _Keeper(wire).keep(argv[2], argv[3:])
 

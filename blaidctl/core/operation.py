@@ -55,8 +55,6 @@ class Operation:
     patient: bool = False
     #: Runs outside execute(): a process of its own (serve, bot run, quickstart, db upgrade).
     program: str = ""
-    #: Request fields that another, unbuilt row answers for when they are given.
-    unbuilt_fields: Mapping[str, Operation] = field(default_factory=dict)
     missing_requirements: tuple[str, ...] = ()
     blocked_by: str = ""
     #: The finding in AUDIT_FINDINGS.md; a row that is not PRODUCTION must name one.

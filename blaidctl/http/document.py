@@ -65,7 +65,7 @@ def document(routes: Sequence[Route]) -> Json:
 
 def _built(route: Route) -> Json:
     operation = route.operation
-    statuses = [*_EVERY, *(_ACT if operation.writes else (404,)), *((501,) if operation.unbuilt_fields else ())]
+    statuses = [*_EVERY, *(_ACT if operation.writes else (404,))]
     described: Json = {
         **_head(route),
         "security": [{"token": []}],

@@ -44,6 +44,7 @@ COMMANDS_ONLY = {
     "blaidctl.operations",
     "blaidctl.core",
     "blaidctl.core.command",
+    "blaidctl.core.dashes",
     "blaidctl.core.errors",
     "blaidctl.core.operation",
     "blaidctl.core.signals",

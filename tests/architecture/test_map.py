@@ -50,17 +50,16 @@ ROUTES = {
 COMMANDS = {
     "PRODUCTION": """
         kill; resurrect; kill-events; guard; status; user add; user list; bot add; bot list; bot show; bot run;
-        job type add; job type list; job start; job beat; job finish; job reap; job list; job show; job events;
+        job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         audit verify; audit tail; audit export; token add; token list; token revoke; serve;
         db plan; db upgrade; db check; db history; endpoints; quickstart
     """,
     "501": """
-        resurrect --restart; bot run --standby;
         instrument load; instrument list; instrument show; instrument deactivate; instrument events;
         account add; account link; account unlink; account limits; account list; account show; account events;
         ledger import; ledger metrics; ledger equity; ledger reconcile; ledger flow; ledger rate; ledger mark;
         ledger pull; allocation run; allocation audit; allocation show; allocation list;
-        job run; backtest run;
+        backtest run;
         provider add; provider check; provider list; provider show; provider events;
         audit checkpoint; db backup; db restore; db downgrade; doctor; verify
     """,
@@ -70,12 +69,6 @@ COMMANDS = {
 EDGE_OF_A_QUERY = {"trace_id", "output"}
 EDGE_OF_A_WATCH = {"watch", "every"}
 EDGE_OF_AN_ACT = EDGE_OF_A_QUERY | {"request_id", "dry_run", "on_behalf_of"}
-
-#: An option of another command that answers for a row of its own: what to type to reach it.
-OPTIONS_THAT_ARE_ROWS = {
-    "resurrect --restart": ("resurrect", "b", "--restart", "--reason-code", "CAUSE_FIXED", "--reason", "mended"),
-    "bot run --standby": ("bot", "run", "b", "--standby", "--", "true"),
-}
 
 
 # ---- the rows ------------------------------------------------------------------------------------------------
@@ -108,7 +101,6 @@ def test_an_operation_with_a_handler_has_its_models(operation: Operation):
     row = get_args(result.model_fields[result.table_of].annotation)[0] if result.table_of else result
     assert set(result.columns) <= set(row.model_fields)
     assert result.secret <= set(result.model_fields)
-    assert set(operation.unbuilt_fields) <= set(request.model_fields)
     parameters = list(inspect.signature(resolve(operation.handler)).parameters)
     assert len(parameters) == 2
     assert parameters[0] == "tx"
@@ -271,9 +263,7 @@ MOUNTED = dict(_commands())
 
 
 def test_every_command_of_the_map_is_mounted_and_no_other():
-    assert {" ".join(words) for words in MOUNTED} == {
-        " ".join(o.words) for o in OPERATIONS if o.words and o.name not in OPTIONS_THAT_ARE_ROWS
-    }
+    assert {" ".join(words) for words in MOUNTED} == {" ".join(o.words) for o in OPERATIONS if o.words}
 
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.words and o.request], ids=lambda o: o.name)
@@ -318,9 +308,8 @@ def test_every_option_says_what_it_is(words: tuple[str, ...]):
 
 @pytest.mark.parametrize("operation", UNBUILT, ids=lambda o: o.name)
 def test_what_is_not_built_answers_501_with_what_is_missing(sqlite_database, cli: CommandLine, operation: Operation):
-    arguments = OPTIONS_THAT_ARE_ROWS.get(operation.name, (*operation.words, "anything", "--at-all", "x"))
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    asked = cli(*arguments[:at], "--output", "json", *arguments[at:])
+    arguments = (*operation.words, "anything", "--at-all", "x")
+    asked = cli(*arguments, "--output", "json")
     assert (asked.code, asked.stdout) == (7, "")
     assert list(asked.error) == ["error_code", "message", "missing_requirements", "next_steps", "trace_id"]
     assert asked.error["error_code"] == "NOT_IMPLEMENTED"
@@ -328,7 +317,7 @@ def test_what_is_not_built_answers_501_with_what_is_missing(sqlite_database, cli
     assert asked.error["missing_requirements"] == list(operation.missing_requirements)
     assert operation.finding in asked.error["next_steps"][0]
 
-    shown = cli(*arguments[:at], "--output", "table", *arguments[at:])
+    shown = cli(*arguments, "--output", "table")
     assert (shown.code, shown.stdout) == (7, "")
     assert shown.stderr.startswith(f"error: NOT_IMPLEMENTED: {operation.name} is not implemented\n")
     assert [line[11:] for line in shown.stderr.splitlines() if line.startswith("  missing: ")] == list(

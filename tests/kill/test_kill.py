@@ -411,15 +411,6 @@ def test_resurrect_refuses_a_state_that_no_kill_explains(cli: CommandLine, datab
     assert killed_at(database, "a1") is None
 
 
-def test_what_is_not_built_answers_501(cli: CommandLine, database: Database):
-    fleet(cli)
-    done(cli("kill", "a1", *WHY))
-    before = dump(database)
-    error = refused(cli("resurrect", "a1", *BACK, "--restart"), 7, "NOT_IMPLEMENTED")
-    assert error["missing_requirements"]
-    assert dump(database) == before
-
-
 def test_a_killed_bot_does_not_start_and_a_resurrected_one_does(cli: CommandLine):
     from blaidctl.core import errors
 
