@@ -161,10 +161,14 @@ def _json(text: str) -> Any:
 
 
 def _acts(connection: Connection, table: EventTable) -> Iterator[tuple[int | None, list[list[Any]]]]:
-    """Yield (sequence of the entry or None, its event rows in id order); rows without an entry come first or last."""
+    """Yield (sequence of the entry or None, its event rows in id order); rows without an entry come first or last.
+
+    A refusal that wrote no rows may share its act id with the act that was done later (as entries of old do).
+    """
     sql = (
         f"SELECT a.seq, {table.selected(connection.dialect.name, 'e.')} FROM {table.name} e"
-        " LEFT JOIN audit_log a ON a.act_id = e.act_id AND a.outcome = 'DONE' ORDER BY a.seq, e.id"
+        " LEFT JOIN audit_log a ON a.act_id = e.act_id AND (a.outcome = 'DONE' OR a.events <> '{}')"
+        " ORDER BY a.seq, e.id"
     )
     current: list[list[Any]] = []
     current_seq: int | None = None

@@ -1,10 +1,10 @@
 """The one road of every operation, from either entrance.
 
 request model → one transaction: handler, event rows, audit entry, stored answer → COMMIT → receipt. Refused:
-rolled back, and the refusal gets an audit entry of its own. A sign of life is no act: it has neither entry nor stored
-answer, and only its refusal is recorded (runbooks/decisions/0011-signs-of-life.md). This module owns the request-id
-replay, dry-run, the bounded retry of deadlocks, the schema gate, and what happens when the connection is lost at
-COMMIT.
+rolled back, and the refusal gets an audit entry of its own, with event rows where the operation says how (`refused`).
+A sign of life is no act: it has neither entry nor stored answer, and only its refusal is recorded
+(runbooks/decisions/0011-signs-of-life.md). This module owns the request-id replay, dry-run, the bounded retry of
+deadlocks, the schema gate, and what happens when the connection is lost at COMMIT.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ class _Attempt:
 
     def _entry(self, tx: Tx, outcome: str, **more: Any) -> audit.Entry:
         return audit.Entry(
-            act_id=self.act_id,
+            act_id=tx.act_id,
             action=self.operation.name,
             actor=self.ctx.actor,
             created_at=tx.now,
@@ -315,16 +315,21 @@ class _Attempt:
         )
 
     def _record_refusal(self, error: errors.BlaidError) -> None:
-        """Give a refusal its own entry; if even that fails, the refusal still reaches the caller and says so."""
+        """Give a refusal its own entry; if even that fails, the refusal still reaches the caller and says so.
+
+        The entry has an act id of its own: what was refused may be asked for again, and done, under its request id.
+        """
         if self.dry_run or not error.audited:
             return
         try:
             with self.ctx.database.writing() as connection:
                 check_schema(connection)
-                tx = Tx(self.ctx, connection, self.ctx.now(), act_id=self.act_id)
+                tx = Tx(self.ctx, connection, self.ctx.now(), act_id=secrets.token_hex(16))
                 asked = self.request.model_dump(mode="json", exclude_none=True)
                 asked |= {name: f"sha256 {fingerprint(asked[name])}" for name in asked.keys() & self.request.bulky}
                 tx.target = {"request": canonical(asked)}
+                if self.operation.refused:
+                    resolve(self.operation.refused)(tx, self.request, error)
                 audit.append(connection, self._entry(tx, audit.REFUSED, error_code=error.error_code))
         except errors.BlaidError as second:
             error.message += f" (this refusal could not be recorded: {second.error_code})"

@@ -42,6 +42,8 @@ class Operation:
     handler: str = ""
     #: "module:function" that works after COMMIT (waits for proof, say); it may write nothing.
     settle: str = ""
+    #: "module:function" of (tx, request, error) that writes event rows about a refusal, into the refusal's own entry.
+    refused: str = ""
     #: "module:function" that turns any error into the answer "no" (guard: no when in doubt).
     doubt: str = ""
     writes: bool = False

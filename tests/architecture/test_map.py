@@ -76,7 +76,7 @@ EDGE_OF_AN_ACT = EDGE_OF_A_QUERY | {"request_id", "dry_run", "on_behalf_of"}
 
 def _references() -> Iterator[tuple[str, str]]:
     for operation in OPERATIONS:
-        for field in ("request", "result", "handler", "settle", "doubt", "program"):
+        for field in ("request", "result", "handler", "settle", "refused", "doubt", "program"):
             reference = getattr(operation, field)
             if reference:
                 yield f"{operation.name}: {field}", reference
@@ -108,6 +108,7 @@ def test_an_operation_with_a_handler_has_its_models(operation: Operation):
 
 def test_what_settles_or_doubts_belongs_to_a_handler():
     assert all(o.handler and o.writes for o in OPERATIONS if o.settle)
+    assert all(o.handler and o.writes for o in OPERATIONS if o.refused)
     assert all(o.handler and not o.writes for o in OPERATIONS if o.doubt)
     assert not [o.name for o in OPERATIONS if o.handler and o.program]
 
