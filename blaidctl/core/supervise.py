@@ -106,11 +106,33 @@ class Outcome:
     trouble: str
 
 
+class StopOrders:
+    """What signals say to this program: to stop, or nothing yet. Once told it stays told."""
+
+    def __init__(self) -> None:
+        """Begin untold."""
+        self.told = False
+        self._news: NewsQueue = SimpleQueue()
+
+    def tell(self) -> None:
+        """Order to stop. A signal handler may call it, whatever was interrupted: so may a SimpleQueue be put to."""
+        self.told = True
+        self._news.put(News.ORDERED)
+
+    def new_queue(self) -> NewsQueue:
+        """Return where news of one process goes, and orders meanwhile: late news of an earlier process is not in it."""
+        news: NewsQueue = SimpleQueue()
+        self._news = news
+        if self.told:
+            news.put(News.ORDERED)
+        return news
+
+
 @contextlib.contextmanager
-def stop_orders() -> Iterator[NewsQueue]:
-    """Turn the signals that mean "stop" into news, as long as the block runs."""
-    news: NewsQueue = SimpleQueue()  # its put() may be called from a signal handler, whatever was interrupted
-    handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, lambda *_: news.put(News.ORDERED))
+def stop_orders() -> Iterator[StopOrders]:
+    """Turn the signals that mean "stop" into orders, as long as the block runs."""
+    orders = StopOrders()
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, lambda *_: orders.tell())
     # Ctrl-Z would put the supervisor to sleep and leave its process running, out of reach of a kill.
     handlers[signal.SIGTSTP] = lambda *_: None
     before = {number: signal.getsignal(number) for number in handlers}
@@ -118,7 +140,7 @@ def stop_orders() -> Iterator[NewsQueue]:
         for number, handler in handlers.items():
             if before[number] is not signal.SIG_IGN:  # ignored on purpose: nohup, or `&` in a script
                 signal.signal(number, handler)
-        yield news
+        yield orders
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -196,8 +218,9 @@ def environment(ctx: Context, mark: str, more: Mapping[str, str]) -> dict[str, s
     return inherited | {"TRACEPARENT": trace, MARK_VARIABLE: mark, **more}
 
 
-def supervise(group: process.Group, right: Right, terms: Terms, news: NewsQueue, watch: Watch) -> Outcome:
+def supervise(group: process.Group, right: Right, terms: Terms, orders: StopOrders, watch: Watch) -> Outcome:
     """Keep the process under its right until it ends or must end; end it, and prove that it is gone."""
+    news = orders.new_queue()
     with group:
         group.tell_when_over(lambda: news.put(News.OVER))
         contact = _Contact(right, group, terms, news, watch)

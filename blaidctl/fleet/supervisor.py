@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from queue import Empty
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blaidctl.core import clock, errors, process, supervise
@@ -52,16 +51,16 @@ def run_bot(ctx: Context, bot: str, account: str | None, command: Sequence[str],
     proven gone. With `standby` BotKilled is never raised: the supervisor waits for the order to start again.
     """
     launch = _Launch(ctx, bot, account, process.program_of(command), command)
-    with supervise.stop_orders() as news:
+    with supervise.stop_orders() as orders:
         while True:
             seen = _last_event(ctx, bot) if standby else 0
             try:
-                return _run_once(launch, news)
+                return _run_once(launch, orders)
             except errors.BotKilled as killed:
                 if not standby:
                     raise
                 talk(f"{killed.message}; standing by for `blaidctl resurrect {bot} --restart`")
-            if not _stand_by(ctx, bot, seen, news):
+            if not _stand_by(ctx, bot, seen, orders):
                 talk(f"told to stop while standing by for bot {bot}; nothing runs")
                 return 0
 
@@ -90,7 +89,7 @@ def _last_event(ctx: Context, bot: str) -> int:
     return supervise.within(supervise.patience_s(ctx), ask)
 
 
-def _stand_by(ctx: Context, bot: str, seen: int, news: supervise.NewsQueue) -> bool:
+def _stand_by(ctx: Context, bot: str, seen: int, orders: supervise.StopOrders) -> bool:
     """Wait for the order to start again; False when the supervisor was told to stop instead."""
     watch = open_watch(ctx.database, CHANNEL, bot)
     try:
@@ -100,11 +99,8 @@ def _stand_by(ctx: Context, bot: str, seen: int, news: supervise.NewsQueue) -> b
             until = clock.monotonic_s() + STANDBY_LOOK_S
             while clock.monotonic_s() < until:
                 watch.wait(supervise.POLL_S)
-                try:
-                    if news.get_nowait() is News.ORDERED:
-                        return False
-                except Empty:
-                    continue
+                if orders.told:
+                    return False
     finally:
         watch.close()
 
@@ -209,18 +205,18 @@ def _receipt(answer: Answer) -> str:
 # ---- one life of one process -----------------------------------------------------------------------------------------
 
 
-def _run_once(launch: _Launch, news: supervise.NewsQueue) -> int:
+def _run_once(launch: _Launch, orders: supervise.StopOrders) -> int:
     """Run the process to its end, prove that it is gone, record that."""
     instance = _start(launch)
-    if not news.empty():
-        return _settle(instance, _REASONS[news.get()], "not started", f"{instance}: nothing was started")
+    if orders.told:
+        return _settle(instance, _REASONS[News.ORDERED], "not started", f"{instance}: nothing was started")
     told = {f"{PREFIX}BOT_ID": instance.bot, f"{PREFIX}INSTANCE_ID": str(instance.id)}
     try:
         group = process.Group(launch.program, launch.command, supervise.environment(launch.ctx, instance.mark, told))
     except OSError as error:  # the kernel's last word: no such interpreter, not a program, too many processes
         what = f"not started: {error.strerror}"
         return _settle(instance, StopReason.NOT_STARTABLE, what, f"{instance}: {launch.program} was {what}")
-    return _conclude(instance, supervise.supervise(group, instance, _terms(launch.ctx), news, _watch(instance)))
+    return _conclude(instance, supervise.supervise(group, instance, _terms(launch.ctx), orders, _watch(instance)))
 
 
 def _terms(ctx: Context) -> supervise.Terms:

@@ -39,11 +39,11 @@ def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, co
     StopUnconfirmed when it cannot be proven gone.
     """
     program = process.program_of(command)
-    with supervise.stop_orders() as news:
+    with supervise.stop_orders() as orders:
         attempt = _begin(ctx, {"type": job_type, "job": job, "reason": reason, "program": program})
-        if not news.empty():
-            return _settle(attempt, _ENDS[news.get()], "not started", None, f"{attempt}: nothing was started")
-        return _supervise(attempt, program, command, news)
+        if orders.told:
+            return _settle(attempt, _ENDS[News.ORDERED], "not started", None, f"{attempt}: nothing was started")
+        return _supervise(attempt, program, command, orders)
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ def _receipt(answer: Answer) -> str:
     return f"audit seq {receipt.seq}, entry hash {receipt.entry_hash}" if receipt else "no receipt"
 
 
-def _supervise(attempt: _Attempt, program: str, command: Sequence[str], news: supervise.NewsQueue) -> int:
+def _supervise(attempt: _Attempt, program: str, command: Sequence[str], orders: supervise.StopOrders) -> int:
     """Run the process to its end, prove that it is gone, record that."""
     limits, tail = attempt.limits, Tail()
     tees = [Tee(tail, stream) for stream in _OWN_STREAMS]
@@ -124,7 +124,7 @@ def _supervise(attempt: _Attempt, program: str, command: Sequence[str], news: su
     for tee in tees:
         tee.started()
     terms = supervise.Terms(limits["heartbeat_s"], limits["stale_after_s"], limits["grace_s"], attempt.deadline_s)
-    outcome = supervise.supervise(group, attempt, terms, news, Silence())
+    outcome = supervise.supervise(group, attempt, terms, orders, Silence())
     if not outcome.gone:
         raise errors.StopUnconfirmed(
             f"process {outcome.pid} ({attempt}) on {attempt.ctx.machine.host} is not proven gone: it, or what it"
