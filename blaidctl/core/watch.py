@@ -73,7 +73,7 @@ class _Counter:
         except sqlite3.Error:  # locked for a moment, or gone: whoever waits looks by itself
             self.close()
             return False
-        return before is not None and self._seen != before
+        return self._seen != before  # also when it is read for the first time: what was before that was not counted
 
     def close(self) -> None:
         if self._connection is not None:
