@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql as pg
+from pydantic import SecretStr
 
+from blaidctl.core import audit, events
+from blaidctl.core.db import Database as ProductDatabase
+from blaidctl.core.settings import Settings
+from blaidctl.jobs.events import REAPER_RUNS
 from tests.kill.fleet import BACK, WHY, done, fleet, instance
 
 if TYPE_CHECKING:
@@ -37,6 +43,24 @@ def history(cli: CommandLine) -> dict[str, int]:
     return seqs
 
 
+def work(cli: CommandLine, database: Database) -> None:
+    """Write rows of jobs and of the reaper: two types, two jobs that ended, a run of the reaper with its entry."""
+    limits = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600", "--grace-s", "10")
+    done(cli("job", "type", "add", "nightly", *limits))
+    for job in ("1", "2"):
+        done(cli("job", "start", "nightly"))
+        done(cli("job", "finish", job, "--attempt", "1", "--status", "SUCCEEDED"))
+    now = datetime.now(UTC)
+    act_id, trace_id = "r" * 32, "a" * 32
+    own = {"host": "desk", "started_at": now, "duration_ms": 5, "complete": 1, "counts": {}, "not_done": []}
+    stamps = {"act_id": act_id, "actor": "me", "created_at": now, "trace_id": trace_id}
+    opened = ProductDatabase(Settings(database_url=SecretStr(database.url)))
+    with contextlib.closing(opened), opened.writing() as connection:
+        _, digest = events.write(connection, REAPER_RUNS, [own], {}, stamps)
+        entry = audit.Entry(act_id, "job reap", "me", now, audit.DONE, "r", trace_id, {REAPER_RUNS.name: digest})
+        audit.append(connection, entry)
+
+
 @contextlib.contextmanager
 def unguarded(database: Database) -> Iterator[Any]:
     """Give a connection to a database without triggers; afterwards every trigger is back, exactly as it was."""
@@ -53,19 +77,22 @@ def unguarded(database: Database) -> Iterator[Any]:
                 connection.execute(statement)
             return
         rows = connection.execute(
-            "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal"
+            "SELECT c.relname, t.tgname, t.tgenabled::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+            " WHERE NOT t.tgisinternal"
         ).fetchall()
-        for mode in ("DISABLE", "ENABLE ALWAYS"):
-            for table, trigger in rows:
-                connection.execute(
-                    pg.SQL("ALTER TABLE {} " + mode + " TRIGGER {}").format(
-                        pg.Identifier(table), pg.Identifier(trigger)
-                    )  # type: ignore[arg-type]
-                )
-            if mode == "DISABLE":
-                connection.execute("SET session_replication_role = replica")
-                yield connection
-                connection.execute("SET session_replication_role = origin")
+        _switch(connection, [(table, trigger, "DISABLE") for table, trigger, _ in rows])
+        connection.execute("SET session_replication_role = replica")
+        yield connection
+        connection.execute("SET session_replication_role = origin")
+        modes = {"O": "ENABLE", "A": "ENABLE ALWAYS"}
+        _switch(connection, [(table, trigger, modes[enabled]) for table, trigger, enabled in rows])
+
+
+def _switch(connection: Any, triggers: list[tuple[str, str, str]]) -> None:
+    for table, trigger, mode in triggers:
+        connection.execute(
+            pg.SQL("ALTER TABLE {} " + mode + " TRIGGER {}").format(pg.Identifier(table), pg.Identifier(trigger))  # type: ignore[arg-type]
+        )
 
 
 def tamper(database: Database, *statements: str) -> None:

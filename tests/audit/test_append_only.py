@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from blaidctl.core import audit
 from blaidctl.core.db import Database as ProductDatabase
 from blaidctl.core.settings import Settings
-from tests.audit.tampering import blob, history
+from tests.audit.tampering import blob, history, work
 from tests.kill.fleet import dump, verified
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ def refuse_all(cli: CommandLine, database: Database, statements: list[tuple[str,
     verified(cli)
 
 
-@pytest.mark.parametrize("table", ["audit_log", "kill_events", "requests"])
+@pytest.mark.parametrize("table", ["audit_log", "job_events", "kill_events", "reaper_runs", "requests"])
 def test_rows_are_never_changed_or_deleted(cli: CommandLine, database: Database, table: str):
     history(cli)
+    work(cli, database)
     columns = [
         name
         for (name,) in database.sql(
@@ -70,9 +71,11 @@ def test_rows_are_never_changed_or_deleted(cli: CommandLine, database: Database,
 
 def test_an_old_id_is_never_written_again(cli: CommandLine, database: Database):
     history(cli)
-    taken = "append-only|exists|UNIQUE|duplicate key|must be the head"
+    work(cli, database)
+    taken = "append-only|exists|UNIQUE|duplicate key|must be the head|one start and one end"
     statements = []
-    for table, key in (("audit_log", "seq"), ("kill_events", "id"), ("requests", "act_id")):
+    keys = {"audit_log": "seq", "kill_events": "id", "job_events": "id", "reaper_runs": "id", "requests": "act_id"}
+    for table, key in keys.items():
         copy = (
             f"INTO {table} SELECT * FROM {table} WHERE {key} = (SELECT m FROM (SELECT max({key}) AS m FROM {table}) t)"
         )

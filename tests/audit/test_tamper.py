@@ -351,6 +351,10 @@ def test_the_finding_lasts_until_the_state_is_put_right(cli: CommandLine, databa
 # ---- triggers ------------------------------------------------------------------------------------------------
 
 
+#: What guards nothing and only tells listeners: made in PostgreSQL's usual mode, all others are ALWAYS.
+TELLING = {"bots_tell"}
+
+
 def trigger_names(database: Database) -> list[tuple[str, str]]:
     """Return (table, trigger) of every trigger."""
     if database.kind == "sqlite":
@@ -406,7 +410,8 @@ def test_each_trigger_in_another_mode_is_named(cli: CommandLine, postgres_databa
         postgres_database.sql(f"ALTER TABLE {table} {mode} TRIGGER {name}")
     said = found_triggers(cli)
     for _, name in names:
-        assert f"trigger {name} is not the one of this version" in said
+        as_made = mode == "ENABLE" and name in TELLING
+        assert (f"trigger {name} is not the one of this version" in said) is not as_made, name
 
 
 def test_a_trigger_function_that_does_nothing_any_more_is_named(cli: CommandLine, postgres_database: Database):
