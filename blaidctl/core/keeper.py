@@ -10,7 +10,8 @@ children of a killed child become own children; when none is left, nothing of th
 is waited for last of all, after the supervisor hung up: as long as that one may signal it, its number is its own.
 
 On the wire, a line each. From here: `P pid start` the command runs; `E errno` it cannot be started; `O` it has ended
-(and is not yet waited for); `G status` everything is gone, said after the supervisor hung up. To here: `L seconds` the lease counts anew.
+(and is not yet waited for); `G status` everything is gone: the answer to the supervisor's hanging up. To here:
+`L seconds` the lease counts anew.
 """
 
 from __future__ import annotations

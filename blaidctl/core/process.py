@@ -4,7 +4,8 @@ There is no shell in between, and the process has a session of its own: Ctrl-C a
 reach it, and a signal for its group reaches nobody else. Its parent is a keeper (keeper.py): it adopts what leaves the
 group (setsid, double fork), and ends everything if the supervisor dies or hangs. If the keeper itself dies, the
 supervisor adopts and ends what is left. The process is waited for only after the last signal went out: until then the
-kernel cannot give its number to another process, so no signal hits a stranger.
+kernel cannot give its number to another process, so no signal hits a stranger. What left the group is signalled through
+a descriptor, after it was seen to descend from the process.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _LOOK_EVERY_S = 0.01
 
 _PROC = Path("/proc")
 # Places in /proc/PID/stat, counted from the field after the name (proc(5) counts that one as 3).
-_STATE, _THREADS, _STARTED = 0, 17, 19
+_STATE, _PARENT, _THREADS, _STARTED = 0, 1, 17, 19
 _DEAD_STATES = frozenset({b"Z", b"X"})
 
 
@@ -83,7 +84,8 @@ def status_text(returncode: int) -> str:
 class Group:
     """A running command and all that descends from it.
 
-    As a context manager it ends what still runs when the block is left, however it is left.
+    As a context manager it ends what still runs when the block is left, however it is left. One at a time: what this
+    program adopts belongs to the group that it has.
     """
 
     def __init__(
@@ -99,43 +101,47 @@ class Group:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a careless parent: the kernel would reap the process by itself and forget how it ended.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._adopted_before = keeper.adopt_orphans(wanted=True)
-        self._strangers = frozenset(keeper.children("self"))
         self._over, self._hung_up = threading.Event(), threading.Event()
         self._returncode: int | None = None
         self._ended = False
-        self._wire, theirs = socket.socketpair()
-        with theirs:
-            self._keeper = subprocess.Popen(  # noqa: S603 - running the operator's command is the purpose; no shell
-                [sys.executable, "-I", "-S", keeper.__file__, str(theirs.fileno()), program, *command],
-                env=dict(environment),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                stdout=stdout,
-                stderr=stderr,
-            )
-        self.pid, self.started = self._first_word()
-        threading.Thread(target=self._listen, name=f"end of {self.pid}", daemon=True).start()
+        self._speaking = threading.Lock()
+        with contextlib.ExitStack() as undo:
+            undo.callback(keeper.adopt_orphans, wanted=keeper.adopt_orphans(wanted=True))
+            self._strangers = frozenset(keeper.children("self"))
+            self._wire, theirs = socket.socketpair()
+            undo.callback(self._wire.close)
+            with theirs:
+                self._keeper = subprocess.Popen(  # noqa: S603 - running the operator's command is the purpose; no shell
+                    [sys.executable, "-I", "-S", keeper.__file__, str(theirs.fileno()), program, *command],
+                    env=dict(environment),
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+            try:
+                self.pid, self.started = self._first_word()
+                threading.Thread(target=self._listen, name=f"end of {self.pid}", daemon=True).start()
+            except BaseException:
+                self._end_without_keeper(clock.monotonic_s() + GONE_WITHIN_S)  # it may have begun
+                raise
+            self._undo = undo.pop_all()
 
     def _first_word(self) -> tuple[int, str]:
         """Wait for the command's start; OSError when the kernel refused it."""
         self._wire.settimeout(START_WITHIN_S)
-        try:
-            kind, *words = self._line().split() or ("E", str(errno.ECHILD))  # no word: the keeper died at once
-        except TimeoutError:
-            kind, words = "E", [str(errno.ETIMEDOUT)]
+        kind, *words = self._line().split() or ("E", str(errno.ECHILD))  # no word: the keeper died at once
         if kind == "E":
-            self._keeper.kill()
-            self._let_go()
             raise OSError(int(words[0]), os.strerror(int(words[0])))
         self._wire.settimeout(None)
         return int(words[0]), words[1]
 
     def _let_go(self) -> None:
         """Wait for the keeper, which has ended or was killed, and be as before."""
-        self._keeper.wait()
-        self._wire.close()
-        keeper.adopt_orphans(wanted=self._adopted_before)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._keeper.wait(GONE_WITHIN_S)
+        with self._speaking:
+            self._undo.close()
 
     def _line(self) -> str:
         """Return one line from the wire; empty when the keeper is gone."""
@@ -182,7 +188,7 @@ class Group:
 
     def renew(self, lease_s: float) -> None:
         """Let the keeper end everything when this is not called again within `lease_s` seconds of real time."""
-        with contextlib.suppress(OSError):  # no keeper, no lease: the end is on its way already
+        with self._speaking, contextlib.suppress(OSError):  # no keeper, no lease: the end is on its way already
             self._wire.send(b"L %d\n" % lease_s, socket.MSG_DONTWAIT)
 
     def tell_when_over(self, tell: Callable[[], None]) -> None:
@@ -209,45 +215,64 @@ class Group:
             self._wire.shutdown(socket.SHUT_WR)
         self._hung_up.wait(KEEPER_WITHIN_S)
         if self._returncode is None:
-            self._end_in_its_place(deadline)
+            # The keeper is dead, stopped or stuck: what it has left is adopted here.
+            ended = self._end_without_keeper(deadline)
+            if self.pid in ended:
+                self._returncode = os.waitstatus_to_exitcode(ended[self.pid])
         self._let_go()
         return self._returncode is not None
 
-    def _end_in_its_place(self, deadline_s: float) -> None:
-        """End what a keeper that is dead, stopped or stuck has left: it is adopted here."""
+    def _end_without_keeper(self, deadline_s: float) -> dict[int, int]:
+        """Kill the keeper and all that it leaves; return {pid: wait status}, or nothing when that is not proven."""
         self._keeper.kill()
-        self._keeper.wait()
-        self._hung_up.wait()
-        ended = keeper.end_children(self._strangers, deadline_s - clock.monotonic_s())
-        if ended is not None and self.pid in ended:
-            self._returncode = os.waitstatus_to_exitcode(ended[self.pid])
+        try:
+            self._keeper.wait(max(deadline_s - clock.monotonic_s(), 0))
+        except subprocess.TimeoutExpired:
+            return {}
+        return keeper.end_children(self._strangers, deadline_s - clock.monotonic_s()) or {}
 
     def _terminate(self) -> None:
         # No permission: all of them run as another user (a setuid program). The proof that follows will fail.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGTERM)
         for pid in self._descendants():
-            _terminate_outside(self.pid, pid)
+            self._terminate_outside(pid)
+
+    def _terminate_outside(self, pid: int) -> None:
+        """Send TERM to a descendant that left the group. The number may be another's meanwhile: it is made sure of."""
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                # Either the number still is the descendant's, or what the descriptor holds has ended.
+                if self._is_below(pid) and os.getpgid(pid) != self.pid:
+                    signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            finally:
+                os.close(descriptor)
+
+    def _is_below(self, pid: int) -> bool:
+        """Say whether a process descends from the command, or is it. Nobody else can have the number of a root."""
+        roots = self._roots()
+        while pid not in roots:
+            fields = _stat(pid)
+            if not fields or pid == os.getpid():
+                return False
+            pid = int(fields[_PARENT])
+        return True
+
+    def _roots(self) -> list[int]:
+        """Return our own children, unreaped, below or with whom the command stands."""
+        if lives(self._keeper.pid):
+            return [self._keeper.pid]
+        return [pid for pid in keeper.children("self") if pid not in self._strangers and pid != self._keeper.pid]
 
     def _descendants(self) -> Iterator[int]:
         """Yield what descends from the command: below its keeper, or adopted here after the keeper's death."""
-        waiting = keeper.children(self._keeper.pid)
-        waiting += [pid for pid in keeper.children("self") if pid not in self._strangers and pid != self._keeper.pid]
+        waiting = self._roots()
         while waiting:
             pid = waiting.pop()
-            yield pid
+            if pid != self._keeper.pid:
+                yield pid
             waiting += keeper.children(pid)
-
-
-def _terminate_outside(group: int, pid: int) -> None:
-    """Send TERM to a descendant that left the group; the number is made sure of first, by a descriptor."""
-    with contextlib.suppress(OSError):
-        before, descriptor = started(pid), os.pidfd_open(pid)
-        try:
-            if before and started(pid) == before and os.getpgid(pid) != group:
-                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        finally:
-            os.close(descriptor)
 
 
 def lives(pid: int) -> bool:

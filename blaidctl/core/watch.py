@@ -24,8 +24,8 @@ _AGAIN_AFTER_S = 1.0
 class Watch(Protocol):
     """Something that may hear of a change."""
 
-    def wait(self, limit_s: float) -> None:
-        """Return when something may have changed, or after the limit."""
+    def wait(self, limit_s: float) -> bool:
+        """Return True as soon as something may have changed, or False after the limit."""
 
     def close(self) -> None:
         """Give the connection back."""
@@ -39,9 +39,10 @@ def open_watch(database: Database, channel: str, subject: str) -> Watch:
 class Silence:
     """Hears nothing: for a right that only its own heartbeat asks after."""
 
-    def wait(self, limit_s: float) -> None:
+    def wait(self, limit_s: float) -> bool:
         """Wait for the limit."""
         clock.pause(limit_s)
+        return False
 
     def close(self) -> None:
         """Hold nothing that could be given back."""
@@ -55,12 +56,13 @@ class _Counter:
         self._connection: sqlite3.Connection | None = None
         self._seen: int | None = None
 
-    def wait(self, limit_s: float) -> None:
+    def wait(self, limit_s: float) -> bool:
         until = clock.monotonic_s() + limit_s
         while clock.monotonic_s() < until:
             clock.pause(_COUNT_EVERY_S)
             if self._moved():
-                return
+                return True
+        return False
 
     def _moved(self) -> bool:
         before = self._seen
@@ -89,20 +91,21 @@ class _Listener:
         self._connection: Any = None
         self._next_try_s = 0.0
 
-    def wait(self, limit_s: float) -> None:
+    def wait(self, limit_s: float) -> bool:
         until = clock.monotonic_s() + limit_s
         try:
             if self._connection is None and clock.monotonic_s() >= self._next_try_s:
                 self._next_try_s = clock.monotonic_s() + _AGAIN_AFTER_S
                 self._connection = self._listening()
-                return  # what happened before it listened was not heard
+                return True  # what happened before it listened was not heard
             if self._connection is not None:
                 for told in self._connection.notifies(timeout=max(until - clock.monotonic_s(), 0)):
                     if told.payload in {"", self._subject}:
-                        return
+                        return True
         except Exception:  # noqa: BLE001 - a server that is gone cannot tell; whoever waits looks by itself
             self.close()
         clock.pause(max(until - clock.monotonic_s(), 0))
+        return False
 
     def _listening(self) -> Any:
         import psycopg

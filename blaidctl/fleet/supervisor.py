@@ -52,17 +52,7 @@ def run_bot(ctx: Context, bot: str, account: str | None, command: Sequence[str],
     """
     launch = _Launch(ctx, bot, account, process.program_of(command), command)
     with supervise.stop_orders() as orders:
-        while True:
-            seen = _last_event(ctx, bot) if standby else 0
-            try:
-                return _run_once(launch, orders)
-            except errors.BotKilled as killed:
-                if not standby:
-                    raise
-                talk(f"{killed.message}; standing by for `blaidctl resurrect {bot} --restart`")
-            if not _stand_by(ctx, bot, seen, orders):
-                talk(f"told to stop while standing by for bot {bot}; nothing runs")
-                return 0
+        return _run_standing_by(launch, orders) if standby else _run(launch, _start(launch), orders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,41 +69,67 @@ class _Launch:
 # ---- standing by -----------------------------------------------------------------------------------------------------
 
 
-def _last_event(ctx: Context, bot: str) -> int:
+def _run_standing_by(launch: _Launch, orders: supervise.StopOrders) -> int:
+    """Run the process until it ends by itself or the supervisor is told to stop; stand by while the bot is killed."""
+    seen = _last_event(launch)
+    try:
+        return _run(launch, _start(launch), orders)
+    except errors.BotKilled as killed:
+        _say_standing_by(launch, killed)
+    while begun := _stand_by(launch, seen, orders):
+        seen, instance = begun
+        try:
+            return _run(launch, instance, orders)
+        except errors.BotKilled as killed:
+            _say_standing_by(launch, killed)
+    talk(f"told to stop while standing by for bot {launch.bot}; nothing runs")
+    return 0
+
+
+def _say_standing_by(launch: _Launch, killed: errors.BotKilled) -> None:
+    talk(f"{killed.message}; standing by for `blaidctl resurrect {launch.bot} --restart`")
+
+
+def _last_event(launch: _Launch) -> int:
     """Return the bot's latest kill event. An order to start again comes later: this one was obeyed or is over."""
 
     def ask() -> int:
-        with ctx.database.reading() as connection:
-            return int(queries.LAST_KILL_EVENT.on(connection, bot_id=bot).scalar() or 0)
+        with launch.ctx.database.reading() as connection:
+            return int(queries.LAST_KILL_EVENT.on(connection, bot_id=launch.bot).scalar() or 0)
 
-    return supervise.within(supervise.patience_s(ctx), ask)
+    return supervise.within(supervise.patience_s(launch.ctx), ask)
 
 
-def _stand_by(ctx: Context, bot: str, seen: int, orders: supervise.StopOrders) -> bool:
-    """Wait for the order to start again; False when the supervisor was told to stop instead."""
-    watch = open_watch(ctx.database, CHANNEL, bot)
+def _stand_by(launch: _Launch, seen: int, orders: supervise.StopOrders) -> tuple[int, _Instance] | None:
+    """Wait for the order to start again, and ask for the right to; None when the supervisor was told to stop instead.
+
+    An order that could not be obeyed, because the database went away once more, still stands.
+    """
+    watch = open_watch(launch.ctx.database, CHANNEL, launch.bot)
     try:
-        while True:
-            if _is_ordered(ctx, bot, seen):
-                return True
+        while not orders.told:
+            if _is_ordered(launch, seen):
+                try:
+                    return _last_event(launch), _start(launch)
+                except (errors.Unavailable, errors.Unsettled, errors.BotKilled) as refused:
+                    talk(f"{refused.message}; still standing by for bot {launch.bot}")
             until = clock.monotonic_s() + STANDBY_LOOK_S
-            while clock.monotonic_s() < until:
-                watch.wait(supervise.POLL_S)
-                if orders.told:
-                    return False
+            while not (orders.told or watch.wait(supervise.POLL_S) or clock.monotonic_s() >= until):
+                pass
     finally:
         watch.close()
+    return None
 
 
-def _is_ordered(ctx: Context, bot: str, seen: int) -> bool:
+def _is_ordered(launch: _Launch, seen: int) -> bool:
     """Say whether the bot lives and a restart was ordered; a database that is gone has ordered nothing."""
 
     def ask() -> bool:
-        with ctx.database.reading() as connection:
-            return queries.RESTART_ORDER.on(connection, bot_id=bot, seen=seen).first() is not None
+        with launch.ctx.database.reading() as connection:
+            return queries.RESTART_ORDER.on(connection, bot_id=launch.bot, seen=seen).first() is not None
 
     try:
-        return supervise.within(supervise.patience_s(ctx), ask)
+        return supervise.within(supervise.patience_s(launch.ctx), ask)
     except (errors.Unavailable, errors.Unsettled):
         return False
 
@@ -165,12 +181,23 @@ class _Instance:
         if status not in rules.ACTIVE:
             raise supervise.RightTaken(f"{self} is {status}")
 
-    def finish(self, reason: StopReason, exit_status: str) -> Answer:
-        """Report that the process is gone; insist for the length of a lease."""
+    def finish(self, reason: StopReason, exit_status: str) -> tuple[StopReason, str]:
+        """Report that the process is gone; insist for the length of a lease. Return what the row says and by whom.
+
+        The reaper may have found the process gone before: after a long sleep of this supervisor, or during the grace.
+        """
         report = {"stop_reason": reason, "exit_status": exit_status}
-        return supervise.insist(
-            self.ctx, self.ctx.settings.lease_s, lambda request_id: self.act("instance finish", report, request_id)
-        )
+        try:
+            answer = supervise.insist(
+                self.ctx, self.ctx.settings.lease_s, lambda request_id: self.act("instance finish", report, request_id)
+            )
+        except errors.InstanceOver:
+            return StopReason(supervise.within(supervise.patience_s(self.ctx), self._stop_reason)), "by somebody else"
+        return StopReason(answer.result["stop_reason"]), _receipt(answer)
+
+    def _stop_reason(self) -> str:
+        with self.ctx.database.reading() as connection:
+            return str(queries.FIND_INSTANCE.on(connection, id=self.id).one().stop_reason)
 
 
 def _start(launch: _Launch) -> _Instance:
@@ -205,11 +232,10 @@ def _receipt(answer: Answer) -> str:
 # ---- one life of one process -----------------------------------------------------------------------------------------
 
 
-def _run_once(launch: _Launch, orders: supervise.StopOrders) -> int:
+def _run(launch: _Launch, instance: _Instance, orders: supervise.StopOrders) -> int:
     """Run the process to its end, prove that it is gone, record that."""
-    instance = _start(launch)
     if orders.told:
-        return _settle(instance, _REASONS[News.ORDERED], "not started", f"{instance}: nothing was started")
+        return _settle(instance, StopReason.SUPERVISOR_STOPPED, "not started", f"{instance}: nothing was started")
     told = {f"{PREFIX}BOT_ID": instance.bot, f"{PREFIX}INSTANCE_ID": str(instance.id)}
     try:
         group = process.Group(launch.program, launch.command, supervise.environment(launch.ctx, instance.mark, told))
@@ -250,17 +276,17 @@ def _conclude(instance: _Instance, outcome: supervise.Outcome) -> int:
 def _settle(instance: _Instance, reason: StopReason, exit_status: str, sentence: str) -> int:
     """Record the end and answer for it. The row's own reason counts: a kill may have come first."""
     try:
-        answer = instance.finish(reason, exit_status)
+        recorded, by = instance.finish(reason, exit_status)
     except errors.BlaidError as error:
         _not_recorded(error, reason, sentence)
-    recorded = StopReason(answer.result["stop_reason"])
-    sentence += f"; recorded as {recorded} ({_receipt(answer)})"
+    sentence += f"; recorded as {recorded} ({by})"
     if recorded in _WANTED:
         talk(sentence)
         return 0
     if recorded is StopReason.KILLED:
         raise errors.BotKilled(f"bot {instance.bot} was killed: {sentence}")
-    raise (errors.LeaseLost if recorded is StopReason.LEASE_LOST else errors.ProcessFailed)(sentence)
+    lost = StopReason.LEASE_LOST in {reason, recorded}
+    raise (errors.LeaseLost if lost else errors.ProcessFailed)(sentence)
 
 
 def _not_recorded(error: errors.BlaidError, reason: StopReason, sentence: str) -> NoReturn:
