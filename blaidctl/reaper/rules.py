@@ -58,12 +58,12 @@ def batches(rows: Sequence[Seen], size: int) -> Iterator[Sequence[Seen]]:
 
 
 def shortened(left: Iterable[NotDone]) -> list[NotDone]:
-    """Name up to MOST_NAMED of each kind and reason; say how many more there are."""
+    """Name up to MOST_NAMED of each kind and reason; say how many more there are. Sums (without an id) stay."""
     named: list[NotDone] = []
     counts: Counter[tuple[str, LeftReason]] = Counter()
     for one in left:
-        counts[one.kind, one.reason] += 1
-        if counts[one.kind, one.reason] <= MOST_NAMED:
+        counts[one.kind, one.reason] += one.id is not None
+        if one.id is None or counts[one.kind, one.reason] <= MOST_NAMED:
             named.append(one)
     return named + [
         NotDone(kind=kind, id=None, reason=reason, detail=f"and {count - MOST_NAMED} more")

@@ -30,7 +30,8 @@ def reap_jobs(tx: Tx, request: contract.ReapBatch) -> contract.ReapedBatch:
         tx.record(JOB_EVENTS, events, event=JobEvent.FAILED, reason_code=JobReason.TIMEOUT)
     tx.target = {"jobs": [[row["id"], row["attempt"]] for row in rows]}
     tx.before, tx.after = {"status": "RUNNING"}, {"status": "FAILED", "reason_code": "TIMEOUT", "count": len(rows)}
-    return _reaped(tx, rows)
+    # A job that supervises itself may have named no process: then there is none to look for.
+    return _reaped(tx, rows, [row for row in rows if row["pid"] is not None or row["mark"]])
 
 
 def reap_instances(tx: Tx, request: contract.ReapBatch) -> contract.ReapedBatch:
@@ -41,7 +42,7 @@ def reap_instances(tx: Tx, request: contract.ReapBatch) -> contract.ReapedBatch:
     )
     tx.target = {"instances": [[row["id"], row["attempt"], row["bot_id"]] for row in rows]}
     tx.after = {"status": ended_status(lost), "stop_reason": lost, "count": len(rows)}
-    return _reaped(tx, rows)
+    return _reaped(tx, rows, rows)
 
 
 def _clock(tx: Tx) -> dict[str, object]:
@@ -49,21 +50,20 @@ def _clock(tx: Tx) -> dict[str, object]:
     return {"now": tx.clock()} if tx.connection.dialect.name == "sqlite" else {}
 
 
-def _reaped(tx: Tx, rows: Sequence[Row]) -> contract.ReapedBatch:
-    """Return what was ended, and whose processes may be left; where no process was recorded there is none to find."""
+def _reaped(tx: Tx, rows: Sequence[Row], with_process: Sequence[Row]) -> contract.ReapedBatch:
+    """Return what was ended, and whose processes may be left, here or on other hosts."""
     host = tx.ctx.machine.host
-    known = [row for row in rows if row["pid"] is not None or row["mark"]]
     fields = contract.LeftProcess.model_fields
     return contract.ReapedBatch(
         reaped=[row["id"] for row in rows],
         here=[
             contract.LeftProcess.model_validate({name: row[name] for name in fields})
-            for row in known
+            for row in with_process
             if row["host"] == host
         ],
         elsewhere=[
             contract.ElsewhereProcess(id=row["id"], host=row["host"] or "an unknown host")
-            for row in known
+            for row in with_process
             if row["host"] != host
         ],
     )
