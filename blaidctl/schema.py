@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 import blaidctl.access.tables
 import blaidctl.core.tables
 import blaidctl.fleet.tables
+import blaidctl.instruments.tables
 import blaidctl.jobs.tables
 import blaidctl.kill.tables  # noqa: F401 - importing registers the tables
 

@@ -20,6 +20,7 @@ _SPELLED = {
         "TIME": "TEXT",
         "JSON": "TEXT",
         "BYTES": "BLOB",
+        "DECIMAL": "TEXT",
         "STRICT": " STRICT",
     },
     "postgresql": {
@@ -28,6 +29,7 @@ _SPELLED = {
         "TIME": "TIMESTAMP WITH TIME ZONE",
         "JSON": "JSONB",
         "BYTES": "BYTEA",
+        "DECIMAL": "NUMERIC(38, 18)",
         "STRICT": "",
     },
 }
@@ -39,7 +41,7 @@ PIN_SEARCH_PATH = "SELECT set_config('search_path', quote_ident(current_schema()
 
 
 def spell(statement: str, kind: str) -> str:
-    """Return a statement with {BIG}, {TIME}, {JSON}, {BYTES}, {EVENT_ID} and {STRICT} in an engine's own words."""
+    """Return a statement with {BIG}, {TIME}, {JSON}, {BYTES}, {DECIMAL}, {EVENT_ID}, {STRICT} in an engine's words."""
     return statement.format(**_SPELLED[kind])
 
 
@@ -68,6 +70,30 @@ def recording(statements: list[str], kind: str) -> Iterator[None]:
         yield
     finally:
         _recorder.pop()
+
+
+def above_zero(column: str, kind: str) -> str:
+    """Return the CHECK of a {DECIMAL} above zero: finite, and on SQLite the one canonical text of a number.
+
+    On SQLite `x > 0` says of a text only that it is one: '0.000' and 'NaN' would pass.
+    """
+    if kind == "postgresql":
+        return f"{column} > 0 AND {column} <> 'NaN'"
+    shape = f"{column} GLOB '[0-9]*' AND " + " AND ".join(
+        f"{column} NOT GLOB '{bad}'" for bad in ("*[^0-9.]*", "0[0-9]*", "*.*.*", "*.", "*.*0")
+    )
+    return (
+        f"{shape} AND length(CAST({column} AS BLOB)) = length({column}) AND instr({column} || '.', '.') <= 21"
+        f" AND length({column}) - instr({column} || '.', '.') <= 18 AND CAST({column} AS REAL) > 0"
+    )
+
+
+def at_most(smaller: str, larger: str, kind: str) -> str:
+    """Return the exact comparison of two {DECIMAL} columns above zero: true unless the first is the larger one."""
+    if kind == "postgresql":
+        return f"{smaller} <= {larger}"
+    one, other = (f"instr({column} || '.', '.')" for column in (smaller, larger))
+    return f"{one} < {other} OR ({one} = {other} AND {smaller} <= {larger})"
 
 
 def append_only(table: str, kind: str) -> list[str]:

@@ -101,7 +101,7 @@ def write(
 
 
 def _bindable(value: Any, kind: str) -> Any:
-    return canonical(value) if kind == "json" else value
+    return canonical(value) if kind == "json" and value is not None else value
 
 
 def _in_json(value: Any, kind: str) -> Any:

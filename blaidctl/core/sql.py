@@ -7,8 +7,8 @@ A `Query` is SQL text with a name and three small words that the engines spell d
     $IN(ids)         is one of the strings of a JSON array bound to :ids
 
 Where the engines differ more, `sqlite=` or `postgresql=` gives that engine's own text. Parameters and columns that
-end in `_at` (or are `now`) are times; the columns in JSON_COLUMNS hold JSON: conversion follows the name, because a
-name means one thing everywhere in blaidctl.
+end in `_at` (or are `now`) are times; the columns in JSON_COLUMNS hold JSON; parameters and columns in DECIMAL_COLUMNS
+are exact decimals: conversion follows the name, because a name means one thing everywhere in blaidctl.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, text
 
+from blaidctl.core import decimals
 from blaidctl.core.errors import DatabaseCorrupt
-from blaidctl.core.types import UtcTime, read_time
+from blaidctl.core.types import ExactNumeric, UtcTime, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-JSON_COLUMNS = frozenset({"tags", "exchanges", "metadata", "answer", "events", "result", "counts", "not_done"})
+JSON_COLUMNS = frozenset({
+    "after", "answer", "before", "counts", "events", "exchanges", "metadata", "not_done", "result", "tags",
+})  # fmt: skip
+#: Money, prices and quantities: canonical text on SQLite, NUMERIC on PostgreSQL, Decimal here.
+DECIMAL_COLUMNS = frozenset({
+    "lot_size", "max_contracts", "max_daily_loss", "max_drawdown_pct", "max_order_qty", "max_position_value", "max_qty",
+    "min_notional", "min_qty", "point_value", "price_magnifier", "tick_size",
+})  # fmt: skip
 
 _WORDS = {
     "sqlite": {"$FOR_UPDATE": "", "$FOR_SHARE": ""},
@@ -60,13 +68,15 @@ class Query:
         self._clauses: dict[str, TextClause] = {}
 
     def clause(self, kind: str) -> TextClause:
-        """Return the statement for an engine, with its time parameters typed."""
+        """Return the statement for an engine, with its times and decimals typed."""
         if kind not in self._clauses:
             sql = _LIST.sub(_LISTS[kind], self._texts[kind])
             for word, spelled in _WORDS[kind].items():
                 sql = sql.replace(word, spelled)
-            times = {name for name in _PARAMETER.findall(sql) if is_time(name)}
-            self._clauses[kind] = text(sql).bindparams(*(bindparam(name, type_=UtcTime()) for name in times))
+            names = set(_PARAMETER.findall(sql))
+            typed = [bindparam(name, type_=UtcTime()) for name in names if is_time(name)]
+            typed += [bindparam(name, type_=ExactNumeric()) for name in names & DECIMAL_COLUMNS]
+            self._clauses[kind] = text(sql).bindparams(*typed)
         return self._clauses[kind]
 
     def on(self, connection: Connection, **parameters: Any) -> CursorResult[Any]:
@@ -76,10 +86,11 @@ class Query:
 
 
 def rows_of(result: CursorResult[Any]) -> Iterator[Row]:
-    """Yield rows as dicts with times and JSON converted by column name."""
+    """Yield rows as dicts with times, JSON and decimals converted by column name."""
     names = list(result.keys())
     times = [name for name in names if is_time(name)]
     documents = [name for name in names if name in JSON_COLUMNS]
+    exact = [name for name in names if name in DECIMAL_COLUMNS]
     for values in result.all():
         row = dict(zip(names, values, strict=True))
         for name in times:
@@ -88,15 +99,18 @@ def rows_of(result: CursorResult[Any]) -> Iterator[Row]:
         for name in documents:
             if isinstance(row[name], str):
                 row[name] = _read(name, row[name], json.loads)
+        for name in exact:
+            if row[name] is not None:
+                row[name] = _read(name, row[name], decimals.exact)
         yield row
 
 
-def _read(name: str, text: str, read: Callable[[str], Any]) -> Any:
+def _read(name: str, text: Any, read: Callable[[Any], Any]) -> Any:
     """Convert a value that somebody may have written by hand; DatabaseCorrupt names the column."""
     try:
         return read(text)
     except ValueError:
-        raise DatabaseCorrupt(f"the column {name} holds {text!r}, which blaidctl never writes") from None
+        raise DatabaseCorrupt(f"the column {name} holds {str(text)!r}, which blaidctl never writes") from None
 
 
 _SERVER_TIME = Query("SELECT clock_timestamp() AS now")

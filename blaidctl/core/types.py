@@ -3,6 +3,8 @@
 Times: aware, UTC, microseconds. PostgreSQL `timestamptz`; on SQLite fixed-width ISO 8601 text with `Z`, so that
 text order is time order and a person can read it. A naive time is refused. (SQLAlchemy's own DateTime drops the offset
 on SQLite, and a STRICT table has no such type.)
+
+Decimals: NUMERIC(38, 18) on PostgreSQL, canonical text on SQLite, whose own numbers are doubles.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types
 
+from blaidctl.core import decimals
+
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from sqlalchemy.engine import Dialect
 
 
@@ -67,6 +73,30 @@ class UtcTime(types.TypeDecorator[datetime]):
         if value is None:
             return None
         return parse_time(value) if isinstance(value, str) else value.astimezone(UTC)
+
+
+class ExactNumeric(types.TypeDecorator["Decimal"]):
+    """An exact decimal: NUMERIC(38, 18) on PostgreSQL, canonical text on SQLite. A float is refused."""
+
+    impl = types.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> types.TypeEngine[Any]:
+        """Choose the engine's own type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(types.NUMERIC(decimals.MAX_DIGITS, decimals.MAX_PLACES))
+        return dialect.type_descriptor(types.Text())
+
+    def process_bind_param(self, value: Decimal | str | int | None, dialect: Dialect) -> Any:
+        """Refuse what cannot be stored exactly; write canonical text on SQLite."""
+        if value is None:
+            return None
+        exact = decimals.exact(value)
+        return exact if dialect.name == "postgresql" else decimals.text_of(exact)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Give back the canonical decimal: PostgreSQL pads with zeros up to the scale."""
+        return None if value is None else decimals.exact(value)
 
 
 class JsonText(types.TypeDecorator[Any]):

@@ -1,0 +1,1 @@
+"""Instruments, the sessions that they trade in, and currencies beyond ISO 4217: from files into tables."""
