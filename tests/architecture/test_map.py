@@ -113,6 +113,10 @@ def test_what_settles_or_doubts_belongs_to_a_handler():
     assert not [o.name for o in OPERATIONS if o.handler and o.program]
 
 
+def test_nothing_but_a_heartbeat_is_a_sign_of_life():
+    assert [o.name for o in OPERATIONS if o.sign_of_life] == ["job beat"], "runbooks/decisions/0011-signs-of-life.md"
+
+
 def test_names_words_and_routes_are_unique():
     for values in (
         [o.name for o in OPERATIONS],
@@ -139,6 +143,7 @@ _MISSING = {"missing_requirements": ("a table",), "finding": "F-001"}
         (_WORKS | {"blocked_by": "a table"}, "a finding belongs to exactly the rows that are not PRODUCTION"),
         (_WORKS | {"writes": True, "watchable": True}, "what is done again every second may not write"),
         (_WORKS | {"finding": "F-001"}, "a finding belongs to exactly the rows that are not PRODUCTION"),
+        (_WORKS | {"sign_of_life": True}, "a sign of life is something that writes"),
     ],
 )
 def test_a_stub_cannot_be_written_down(row: dict[str, Any], sentence: str):

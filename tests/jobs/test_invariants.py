@@ -304,7 +304,10 @@ def test_of_finishers_at_once_one_is_told_that_it_ended_the_job(database: Databa
     codes = [finisher.returncode for finisher in finishers]
     assert sorted(codes) == [0, 4, 4, 4], answers
     winner = statuses[codes.index(0)]
-    assert {json.loads(err.splitlines()[-1])["error_code"] for _, err in answers if err} == {"JOB_TERMINAL"}
+    late = [json.loads(err.splitlines()[-1]) for _, err in answers if err]
+    assert {error["error_code"] for error in late} == {"JOB_TERMINAL"}
+    reason_code = "COMPLETED" if winner == "SUCCEEDED" else "REPORTED"
+    assert {error["message"] for error in late} == {f"job 1 is {winner} (attempt 1, {reason_code})"}
     assert [event for _, _, event, _ in happened(database)] == ["STARTED", winner]
     assert database.sql("SELECT status FROM jobs") == [(winner,)]
     verified(process)
@@ -317,7 +320,10 @@ def test_of_next_attempts_at_once_one_begins(database: Database, process: Proces
     starters = [process.spawn("job", "start", "nightly", "--job", "1") for _ in range(4)]
     answers = [starter.communicate(timeout=30) for starter in starters]
     assert sorted(starter.returncode for starter in starters) == [0, 4, 4, 4]
-    assert {json.loads(err.splitlines()[-1])["error_code"] for _, err in answers if err} == {"JOB_RUNNING"}
+    late = [json.loads(err.splitlines()[-1]) for _, err in answers if err]
+    assert {(error["error_code"], error["message"]) for error in late} == {
+        ("JOB_RUNNING", "job 1 is RUNNING (attempt 2)")
+    }
     assert [event[1:3] for event in happened(database)] == [(1, "STARTED"), (1, "FAILED"), (2, "STARTED")]
     verified(process)
 

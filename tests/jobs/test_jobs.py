@@ -14,7 +14,8 @@ import freezegun
 import pytest
 
 from blaidctl.core import errors, process
-from blaidctl.jobs import contract
+from blaidctl.jobs import contract, queries
+from blaidctl.jobs.vocabulary import JobStatus
 from tests.jobs.work import MARK, SUPERVISED, a_type, end, happened, limits, row, start
 from tests.kill.fleet import done, dump, entries, operate, refused, time_of, verified
 from tests.support.commandline import SCRIPT
@@ -686,3 +687,12 @@ def test_a_status_has_its_colour(cli: CommandLine, status: str, colour: str):
         end(cli, 1, status)
     drawn = cli("job", "list", tty=True, env={"NO_COLOR": None, "TERM": "xterm"}).stdout
     assert re.search(rf"\x1b\[{colour}m{status}\b", drawn), drawn
+
+
+def test_running_jobs_are_found_by_their_index(sqlite_database: Database):
+    """Among a million that have ended, and at every look of `--watch`."""
+    for by_type in (False, True):
+        statement = queries.LIST_JOBS[by_type, JobStatus.RUNNING].clause("sqlite").text
+        statement = statement.replace(":type", "'nightly'").replace(":limit", "20")
+        plan = " ".join(row[-1] for row in sqlite_database.sql(f"EXPLAIN QUERY PLAN {statement}"))
+        assert "USING INDEX jobs_due" in plan
