@@ -19,6 +19,7 @@ from blaidctl.core import command, errors, signals
 from blaidctl.core.operation import Operation, Status
 from blaidctl.core.vocabulary import Output
 from blaidctl.database import commands as database
+from blaidctl.doctor import commands as doctor
 from blaidctl.findings import commands as findings
 from blaidctl.fleet import commands as fleet
 from blaidctl.jobs import commands as jobs
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "kill-events": kill.kill_events,
     "guard": fleet.guard,
     "status": fleet.status,
+    "doctor": doctor.doctor,
     "endpoints": findings.endpoints,
     "quickstart": quickstart.quickstart,
 }

@@ -506,8 +506,11 @@ OPERATIONS: tuple[Operation, ...] = (
         name="doctor",
         summary="Is this installation fit to stop a fleet?",
         words=("doctor",),
-        missing_requirements=("reaper runs", "checkpoint age", "provider states"),
-        finding="F-011",
+        request="blaidctl.doctor.contract:Diagnose",
+        result="blaidctl.doctor.contract:Diagnosis",
+        handler="blaidctl.doctor.service:doctor",
+        doubt="blaidctl.doctor.service:doctor_in_doubt",
+        any_schema=True,
     ),
     Operation(
         name="verify",

@@ -89,6 +89,8 @@ class Result(BaseModel):
 
     table_of: ClassVar[str | None] = None
     columns: ClassVar[tuple[str, ...]] = ()
+    #: In a person's table: column → the field that stands under its text, as what comes next.
+    under: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: Fields shown below the rows of a table.
     below: ClassVar[tuple[str, ...]] = ()
     #: Further fields that hold rows: field → its columns; each is drawn as a table of its own, below.

@@ -183,6 +183,13 @@ class RestartUnconfirmed(Findings):
     )
 
 
+class DoctorFindings(Findings):
+    """Something of this installation is not as it should be."""
+
+    error_code = "DOCTOR_FINDINGS"
+    next_steps = ("Take the next step that stands under each finding, then run `blaidctl doctor` again.",)
+
+
 class ProcessFailed(Findings):
     """The supervised process ended with a failure."""
 

@@ -177,14 +177,15 @@ def _checked_request_id(text: str | None) -> str:
 def _query(ctx: Context, operation: Operation, request: Request) -> Answer:
     try:
         with ctx.database.reading(statement_timeout_s=0 if operation.patient else None) as connection:
-            check_schema(connection)
+            if not operation.any_schema:
+                check_schema(connection)
             result = resolve(operation.handler)(Tx(ctx, connection, ctx.now()), request)
     except Exception as error:
         if not operation.doubt:
             raise
         known = isinstance(error, errors.BlaidError)
         doubt = error if known else errors.Internal(f"a bug in blaidctl: {type(error).__name__}")
-        result = resolve(operation.doubt)(request, doubt)
+        result = resolve(operation.doubt)(ctx, request, doubt)
     return Answer(operation, ctx.trace_id, result.body(), finding=finding_of(result))
 
 

@@ -44,11 +44,13 @@ class Operation:
     settle: str = ""
     #: "module:function" of (tx, request, error) that writes event rows about a refusal, into the refusal's own entry.
     refused: str = ""
-    #: "module:function" that turns any error into the answer "no" (guard: no when in doubt).
+    #: "module:function" that turns any error into an answer (guard: no when in doubt).
     doubt: str = ""
     writes: bool = False
     #: Writes and is no act: no audit entry, no stored answer; its refusal is recorded as any other (decision 0011).
     sign_of_life: bool = False
+    #: Looks at whatever schema it finds, and judges it itself (doctor); every other operation refuses a foreign one.
+    any_schema: bool = False
     #: May be drawn anew every second on a terminal (--watch).
     watchable: bool = False
     #: Waits for locks as long as a kill may.

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.core.operation import resolve
@@ -24,11 +25,11 @@ _COLOURS = {
     "501": "yellow", "ALREADY_IN_STATE": "yellow", "STARTING": "yellow", "UNCONFIRMED": "yellow", "BEHIND": "yellow",
     "RUNNING": "green", "LIVE": "green", "RESURRECT": "green", "PRODUCTION": "green", "DONE": "green", "OK": "green",
     "APPLIED": "green", "MAY_TRADE": "green", "MAY_NOT_TRADE": "red", "STOPPED": "dim", "SUCCEEDED": "green",
-    "QUEUED": "yellow", "CANCELLED": "yellow",
+    "QUEUED": "yellow", "CANCELLED": "yellow", "FINDING": "red", "NOT_CHECKED": "yellow", "INFO": "dim",
 }  # fmt: skip
 NARROWEST = 80
 #: What a person wrote: in a table it may fold anywhere. Everything else may hold an id and folds between words only.
-FOLDABLE = frozenset({"reason", "kill_reason", "strategy", "line"})
+FOLDABLE = frozenset({"reason", "kill_reason", "strategy", "line", "detail"})
 LEAST_FOLDED = 12
 #: Blank cells between two columns.
 GAP = 2
@@ -41,7 +42,7 @@ def render(answer: Answer, output: Output) -> str:
         return json_text(answer.body()) + "\n"
     rows, columns = rows_and_columns(answer)
     if output is Output.CSV:
-        return csv_text(rows, columns)
+        return csv_text(rows, _all(columns, resolve(answer.operation.result).under))
     return _drawn(*_pictured(answer, rows, columns))
 
 
@@ -63,6 +64,11 @@ def rows_and_columns(answer: Answer) -> tuple[list[dict[str, Any]], list[str]]:
     rows = result[model.table_of] if model.table_of else [result]
     columns = list(model.columns) or list(rows[0] if rows else result)
     return rows, columns
+
+
+def _all(columns: Sequence[str], under: Mapping[str, str]) -> list[str]:
+    """Return the columns and, after each, the one that a person's table shows under its text."""
+    return [name for column in columns for name in (column, under.get(column)) if name]
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -109,7 +115,7 @@ def _pictured(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequen
     elif model.table_of is None:
         picture = _with_tables(record(rows[0], columns, width()), rows[0], model.tables)
     else:
-        picture = _with_tables(grid(rows, columns, width()), answer.result, model.tables)
+        picture = _with_tables(grid(rows, columns, width(), model.under), answer.result, model.tables)
     known = [name for name in model.below if answer.result.get(name) is not None]
     totals = [f"{name.replace('_', ' ')}: {shown(answer.result[name])}" for name in known]
     return picture, [*totals, *footer(answer)]
@@ -148,19 +154,24 @@ def width() -> int:
         return NARROWEST
 
 
-def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], room: int) -> Any:
+def grid(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    room: int,
+    under: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     """Return a table; when the columns cannot fit, each row becomes a record of its own, so that no id is cut."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    texts = [[shown(row.get(name)) for name in columns] for row in rows]
+    texts = [[_with_next(row, name, under.get(name)) for name in columns] for row in rows]
     widths = _widths(columns, texts, room)
     if widths is None:
         blank = Text("")
         parts: list[Any] = []
         for row in rows:
-            parts += [record(row, columns, room), blank]
+            parts += [record(row, _all(columns, under), room), blank]
         return Group(*parts[:-1])
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for name, wide in zip(columns, widths, strict=True):
@@ -170,13 +181,19 @@ def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], room: int) -
     return table
 
 
+def _with_next(row: Mapping[str, Any], name: str, under: str | None) -> str:
+    """Return a cell's text, and on a line of its own what comes next."""
+    text = shown(row.get(name))
+    return f"{text}\nnext: {shown(row[under])}" if under and row.get(under) else text
+
+
 def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
     """Return how wide each column is drawn; None when they cannot stand side by side without cutting a word."""
     from rich.cells import cell_len
 
     widths, slacks = [], []
     for i, name in enumerate(columns):
-        column = [name.replace("_", " "), *(line[i] for line in texts)]
+        column = [name.replace("_", " "), *(part for line in texts for part in line[i].split("\n"))]
         widths.append(max(map(cell_len, column)))
         longest_word = max(cell_len(word) for text in column for word in text.split(" "))
         least = min(longest_word, LEAST_FOLDED) if name in FOLDABLE else longest_word

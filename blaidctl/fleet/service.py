@@ -14,6 +14,7 @@ from blaidctl.fleet.vocabulary import BotState, Existence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blaidctl.core.context import Context
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
 
@@ -148,7 +149,7 @@ def _instance_reasons(tx: Tx, bot_id: str, instance_id: int) -> list[str]:
     return []
 
 
-def guard_in_doubt(request: contract.Guard, error: errors.BlaidError) -> contract.GuardAnswer:
+def guard_in_doubt(_ctx: Context, request: contract.Guard, error: errors.BlaidError) -> contract.GuardAnswer:
     """Turn whatever kept the guard from looking into a no."""
     return _guard_answer(request, [f"{error.error_code}: {error.message}"])
 

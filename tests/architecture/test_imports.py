@@ -51,7 +51,7 @@ COMMANDS_ONLY = {
     "blaidctl.core.vocabulary",
     *(
         f"blaidctl.{name}{room}"
-        for name in ("access", "audit", "database", "findings", "fleet", "jobs", "kill", "quickstart", "reaper")
+        for name in ("access", "audit", "database", "doctor", "findings", "fleet", "jobs", "kill", "quickstart", "reaper")
         for room in ("", ".commands")
     ),
     "blaidctl.jobs.vocabulary",

@@ -52,7 +52,7 @@ COMMANDS = {
         kill; resurrect; kill-events; guard; status; user add; user list; bot add; bot list; bot show; bot run;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         audit verify; audit tail; audit export; token add; token list; token revoke; serve;
-        db plan; db upgrade; db check; db history; endpoints; quickstart
+        db plan; db upgrade; db check; db history; endpoints; doctor; quickstart
     """,
     "501": """
         instrument load; instrument list; instrument show; instrument deactivate; instrument events;
@@ -61,7 +61,7 @@ COMMANDS = {
         ledger pull; allocation run; allocation audit; allocation show; allocation list;
         backtest run;
         provider add; provider check; provider list; provider show; provider events;
-        audit checkpoint; db backup; db restore; db downgrade; doctor; verify
+        audit checkpoint; db backup; db restore; db downgrade; verify
     """,
 }
 
