@@ -50,7 +50,7 @@ def reap(ctx: Context, asked: Mapping[str, Any], output: Output | None, *, dry_r
     """Carry out one run; return 0, or raise what makes it answer otherwise (exit 1: something was found and left)."""
     request = _validated(asked)
     target = textfile.check(request.textfile) if request.textfile else None
-    run = _Run(ctx, request, dry_run=dry_run)
+    run = Run(ctx, request, dry_run=dry_run)
     answer = run.answer()
     lost = _metrics_lost(run, answer, target) if target and not dry_run else None
     receipt = f"the run IS recorded (audit seq {answer.receipt.seq})" if answer.receipt else "nothing was written"
@@ -67,7 +67,7 @@ def _validated(asked: Mapping[str, Any]) -> contract.Reap:
         raise invalid_request(error) from None
 
 
-def _metrics_lost(run: _Run, answer: Answer, target: Any) -> errors.OutputLost | None:
+def _metrics_lost(run: Run, answer: Answer, target: Any) -> errors.OutputLost | None:
     try:
         textfile.write(target, answer.result, run.ctx.now(), run.reasons)
     except errors.OutputLost as error:
@@ -116,7 +116,7 @@ def _instances() -> _Herd:
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """One run; `answer` carries it out."""
 
     ctx: Context
@@ -144,7 +144,7 @@ class _Run:
         """Do it all; what is committed before an error stays, and the error says how much that is."""
         started_at = self.ctx.now()
         try:
-            self._look()
+            self.look()
             self._reap(self.jobs, [row for row in self.jobs.seen if row.past_deadline])
             self._confirm()
             for herd in self.herds:
@@ -157,7 +157,8 @@ class _Run:
 
     # ---- look and confirm ----------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Find what is silent, late or ahead, and stops on this host that nobody confirmed, in one read transaction."""
         settings = self.ctx.settings
         with self.ctx.database.reading() as connection:
             check_schema(connection)

@@ -363,7 +363,7 @@ def test_a_schema_of_another_time_is_refused(cli: CommandLine, database: Databas
 
 def _cut(monkeypatch: pytest.MonkeyPatch, cut: Callable[[], None]) -> None:
     """Take the database away after the second batch."""
-    batch, calls = run._Run._reap_batch, []  # noqa: SLF001 - a place between two transactions
+    batch, calls = run.Run._reap_batch, []  # noqa: SLF001 - a place between two transactions
 
     def reap_batch(self: Any, herd_: Any, rows: Any) -> Any:
         found = batch(self, herd_, rows)
@@ -372,7 +372,7 @@ def _cut(monkeypatch: pytest.MonkeyPatch, cut: Callable[[], None]) -> None:
             cut()
         return found
 
-    monkeypatch.setattr(run._Run, "_reap_batch", reap_batch)  # noqa: SLF001 - as above
+    monkeypatch.setattr(run.Run, "_reap_batch", reap_batch)
 
 
 def test_a_file_that_goes_away_in_the_middle_keeps_what_was_done(
