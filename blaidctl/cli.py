@@ -14,6 +14,7 @@ import typer
 
 import blaidctl
 from blaidctl.access import commands as access
+from blaidctl.accounts import commands as accounts
 from blaidctl.audit import commands as audit
 from blaidctl.core import command, errors, signals
 from blaidctl.core.operation import Operation, Status
@@ -45,6 +46,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
 _GROUPS = {
     "user": fleet.user,
     "bot": fleet.bot,
+    "account": accounts.app,
     "job": jobs.app,
     "audit": audit.app,
     "token": access.app,

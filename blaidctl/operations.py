@@ -171,25 +171,78 @@ OPERATIONS: tuple[Operation, ...] = (
             ("events", "Read the instrument events.", ""),
         )
     ),
-    *(
-        Operation(
-            name=f"account {word}",
-            summary=summary,
-            words=("account", word),
-            verb=verb,
-            path=path,
-            missing_requirements=("tables broker_accounts, account_links, broker_account_events", "the risk policy"),
-            finding="F-003",
-        )
-        for word, summary, verb, path in (
-            ("add", "Register a broker account.", "", ""),
-            ("link", "Link a bot to an account, under limits.", "POST", "/api/bots/{id}/account-link"),
-            ("unlink", "End a link.", "DELETE", "/api/bots/{id}/account-link"),
-            ("limits", "Change the limits of a link.", "", ""),
-            ("list", "List the broker accounts.", "", ""),
-            ("show", "Show one broker account.", "", ""),
-            ("events", "Read the account events.", "GET", "/api/accounts/{id}/events"),
-        )
+    Operation(
+        name="account add",
+        summary="Register a broker account of a user.",
+        words=("account", "add"),
+        request="blaidctl.accounts.contract:AddAccount",
+        result="blaidctl.accounts.contract:AddedAccount",
+        handler="blaidctl.accounts.service:add_account",
+        refused="blaidctl.accounts.service:record_refusal",
+        writes=True,
+    ),
+    Operation(
+        name="account link",
+        summary="Let a bot use an account, under all six limits.",
+        words=("account", "link"),
+        verb="POST",
+        path="/api/bots/{id}/account-link",
+        path_fields={"id": "bot"},
+        request="blaidctl.accounts.contract:LinkAccount",
+        result="blaidctl.accounts.contract:Linked",
+        handler="blaidctl.accounts.service:link_account",
+        refused="blaidctl.accounts.service:record_refusal",
+        writes=True,
+    ),
+    Operation(
+        name="account unlink",
+        summary="End a bot's link; never while it runs.",
+        words=("account", "unlink"),
+        verb="DELETE",
+        path="/api/bots/{id}/account-link",
+        path_fields={"id": "bot"},
+        request="blaidctl.accounts.contract:UnlinkAccount",
+        result="blaidctl.accounts.contract:Unlinked",
+        handler="blaidctl.accounts.service:unlink_account",
+        refused="blaidctl.accounts.service:record_refusal",
+        writes=True,
+    ),
+    Operation(
+        name="account limits",
+        summary="Change limits of a bot's link.",
+        words=("account", "limits"),
+        request="blaidctl.accounts.contract:ChangeLimits",
+        result="blaidctl.accounts.contract:ChangedLimits",
+        handler="blaidctl.accounts.service:change_limits",
+        refused="blaidctl.accounts.service:record_refusal",
+        writes=True,
+    ),
+    Operation(
+        name="account list",
+        summary="List the broker accounts.",
+        words=("account", "list"),
+        request="blaidctl.accounts.contract:ListAccounts",
+        result="blaidctl.accounts.contract:AccountList",
+        handler="blaidctl.accounts.service:list_accounts",
+    ),
+    Operation(
+        name="account show",
+        summary="Show one account, its links, and their limits beside what the risk policy allows.",
+        words=("account", "show"),
+        request="blaidctl.accounts.contract:ShowAccount",
+        result="blaidctl.accounts.contract:AccountDetail",
+        handler="blaidctl.accounts.service:show_account",
+    ),
+    Operation(
+        name="account events",
+        summary="Read the account events, refusals too, newest first.",
+        words=("account", "events"),
+        verb="GET",
+        path="/api/accounts/{id}/events",
+        path_fields={"id": "account"},
+        request="blaidctl.accounts.contract:ListAccountEvents",
+        result="blaidctl.accounts.contract:AccountEvents",
+        handler="blaidctl.accounts.service:list_events",
     ),
     # --- ledger and allocation ---------------------------------------------------------------------------------
     *(
@@ -534,9 +587,16 @@ if len(BY_NAME) != len(OPERATIONS):
 
 #: Every append-only table of events, for `audit verify`: its rows are hashed into the chain.
 EVENT_TABLES: tuple[str, ...] = (
+    "blaidctl.accounts.events:ACCOUNT_EVENTS",
     "blaidctl.kill.service:KILL_EVENTS",
     "blaidctl.jobs.events:JOB_EVENTS",
     "blaidctl.jobs.events:REAPER_RUNS",
 )
 #: What replays events against the state, for `audit verify`.
-REPLAYS: tuple[str, ...] = ("blaidctl.kill.replay:replay", "blaidctl.jobs.replay:replay")
+REPLAYS: tuple[str, ...] = (
+    "blaidctl.accounts.replay:replay",
+    "blaidctl.kill.replay:replay",
+    "blaidctl.jobs.replay:replay",
+)
+#: What the guard asks besides the kill and the instance: (tx, bot) → every reason why the bot may not trade.
+GUARD_CHECKS: tuple[str, ...] = ("blaidctl.accounts.check:reasons",)

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 import blaidctl.access.tables
+import blaidctl.accounts.tables
 import blaidctl.core.tables
 import blaidctl.fleet.tables
 import blaidctl.instruments.tables

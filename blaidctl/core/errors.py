@@ -259,11 +259,42 @@ class SettingsInvalid(Invalid):
     next_steps = ("Correct the variable or the line of the settings file that is named.",)
 
 
+class RiskPolicyInvalid(Invalid):
+    """The risk policy is invalid; without one no limit can be judged."""
+
+    error_code = "RISK_POLICY_INVALID"
+    next_steps = (
+        "Correct the file that BLAIDCTL_RISK_POLICY names, every line that is listed; nothing was written.",
+        "Without BLAIDCTL_RISK_POLICY the policy that ships is in force (runbooks/accounts-and-limits.md).",
+    )
+
+
 class CommandNotStartable(Invalid):
     """The bot's command cannot be started."""
 
     error_code = "COMMAND_NOT_STARTABLE"
     next_steps = ("Give an executable file after `--`: blaidctl bot run BOT -- CMD ARG…",)
+
+
+class FileUnreadable(Invalid):
+    """The file cannot be read."""
+
+    error_code = "FILE_UNREADABLE"
+    next_steps = ("Give the path of a readable file, or `-` for standard input.",)
+
+
+class FileInvalid(Invalid):
+    """The file is not laid out as it must be; nothing of it was loaded."""
+
+    error_code = "FILE_INVALID"
+    next_steps = ("Correct what is named (runbooks/bad-instrument-data.md) and load the file again.",)
+
+
+class RowsRefused(Invalid):
+    """Rows of the file are refused, so nothing of it was loaded."""
+
+    error_code = "ROWS_REFUSED"
+    next_steps = ("Correct each line that is named (runbooks/bad-instrument-data.md) and load the file again.",)
 
 
 # --- 3: not found -----------------------------------------------------------------------------------------------
@@ -281,6 +312,13 @@ class UserNotFound(NotFound):
 
     error_code = "USER_NOT_FOUND"
     next_steps = ("Run `blaidctl user list`; add one with `blaidctl user add ID`.",)
+
+
+class AccountNotFound(NotFound):
+    """No such broker account."""
+
+    error_code = "ACCOUNT_NOT_FOUND"
+    next_steps = ("Run `blaidctl account list` for the accounts that exist.",)
 
 
 class InstanceNotFound(NotFound):
@@ -309,6 +347,20 @@ class TokenNotFound(NotFound):
 
     error_code = "TOKEN_NOT_FOUND"
     next_steps = ("Run `blaidctl token list`.",)
+
+
+class InstrumentNotFound(NotFound):
+    """No such instrument."""
+
+    error_code = "INSTRUMENT_NOT_FOUND"
+    next_steps = ("Run `blaidctl instrument list` for the instruments that are loaded.",)
+
+
+class SessionNotFound(NotFound):
+    """No such session."""
+
+    error_code = "SESSION_NOT_FOUND"
+    next_steps = ("Run `blaidctl session list`; load sessions with `blaidctl session load HOURS`.",)
 
 
 class NothingMatched(NotFound):
@@ -373,6 +425,41 @@ class JobRunning(Conflict):
     next_steps = ("Wait for its end; an attempt whose heart has stopped is ended by `blaidctl job reap`.",)
 
 
+class AlreadyLinked(Conflict):
+    """The bot has an open link to an account; it has one at the most."""
+
+    error_code = "ALREADY_LINKED"
+    next_steps = ("Run `blaidctl account unlink BOT` first, or change its limits with `blaidctl account limits BOT`.",)
+
+
+class NotLinked(Conflict):
+    """The bot has no open link to that account."""
+
+    error_code = "NOT_LINKED"
+    next_steps = ("Link it, with all six limits: `blaidctl account link BOT ACCOUNT --max-contracts …`.",)
+
+
+class AccountClosed(Conflict):
+    """The account is closed; no bot may be linked to it."""
+
+    error_code = "ACCOUNT_CLOSED"
+    next_steps = ("Link the bot to an open account: `blaidctl account list`.",)
+
+
+class InstanceRunning(Conflict):
+    """An instance of the bot is running."""
+
+    error_code = "INSTANCE_RUNNING"
+    next_steps = ("Stop the bot's supervisor, or kill the bot, then unlink it.",)
+
+
+class AmbiguousInstrument(Conflict):
+    """The symbol stands for several instruments."""
+
+    error_code = "AMBIGUOUS_INSTRUMENT"
+    next_steps = ("Name one of them fully: --exchange EXCHANGE --asset-class CLASS.",)
+
+
 class GuardRefused(Conflict):
     """The database refused the change: it would break an invariant."""
 
@@ -390,6 +477,23 @@ class BotKilled(Refused):
     next_steps = ("Find out why (`blaidctl kill-events BOT`); `blaidctl resurrect` is the guarded way back.",)
 
 
+class RiskSettingsMissing(Refused):
+    """A link needs all six limits."""
+
+    error_code = "RISK_SETTINGS_MISSING"
+    next_steps = ("Give every limit that is listed, within its range.",)
+
+
+class LimitOutOfRange(Refused):
+    """A limit is outside the range that the risk policy allows."""
+
+    error_code = "LIMIT_OUT_OF_RANGE"
+    next_steps = (
+        "Choose a value within the range that is listed.",
+        "A wider range is a change of the risk policy (runbooks/accounts-and-limits.md), not of the link.",
+    )
+
+
 # --- 6: forbidden -------------------------------------------------------------------------------------------------
 
 
@@ -398,6 +502,20 @@ class Unauthenticated(Forbidden):
 
     error_code, http_status, audited = "UNAUTHENTICATED", 401, False
     next_steps = ("Send `Authorization: Bearer TOKEN`; `blaidctl token add` makes one.",)
+
+
+class CrossUserLink(Forbidden):
+    """The bot and the account belong to different users."""
+
+    error_code = "CROSS_USER_LINK"
+    next_steps = ("Link the bot to an account of its own user: `blaidctl account list --user USER`.",)
+
+
+class AccountHeld(Forbidden):
+    """Another user holds this account at the broker."""
+
+    error_code = "ACCOUNT_HELD"
+    next_steps = ("Check the account's number with the broker; `blaidctl account list` shows who holds it.",)
 
 
 # --- 7: not implemented -------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     heartbeat_s: int = Field(default=5, ge=1, le=60)
     lease_s: int = Field(default=15, ge=2, le=600)
     grace_s: int = Field(default=5, ge=0, le=300)
+    #: The risk policy (TOML) that the limits of account links are judged by; default: the one that ships.
+    risk_policy: Path | None = None
 
     @field_validator("database_url")
     @classmethod

@@ -158,7 +158,7 @@ def bot_run(
     command: Annotated[
         list[str] | None, typer.Argument(metavar="-- CMD [ARG]", help="The bot's program; no shell in between.")
     ] = None,
-    account: Annotated[str | None, typer.Option(help="The account that it trades on; recorded.")] = None,
+    account: Annotated[str | None, typer.Option(help="The account that it must be linked to.")] = None,
     standby: Annotated[
         bool, typer.Option("--standby", help="After a kill wait for `resurrect --restart`, then start CMD again.")
     ] = False,
@@ -169,15 +169,15 @@ def bot_run(
 
     CMD ends with all that it started, however that was detached: TERM, then KILL after BLAIDCTL_GRACE_S. It ends when
     this program dies, too, and without the database after BLAIDCTL_LEASE_S. SIGTERM or Ctrl-C stops it. It is told
-    TRACEPARENT, BLAIDCTL_BOT_ID and BLAIDCTL_INSTANCE_ID.
+    TRACEPARENT, BLAIDCTL_BOT_ID and BLAIDCTL_INSTANCE_ID. The account of the bot's link is recorded.
 
     Example: blaidctl bot run momo-1 -- ./momo --config momo.toml
 
     Writes: the instance, its heartbeats and its end; an audit entry for the start, the run and the end.
 
     Exit: 0 CMD ended with 0, or was stopped by a signal to this program; 1 CMD failed, or is not proven gone; 2
-    input, or CMD is no program; 3 unknown bot; 5 the bot is killed, or was killed while it ran (never with --standby);
-    8 no database, or none for the length of the lease; 9 busy.
+    input, or CMD is no program; 3 unknown bot; 4 --account is not the linked one; 5 the bot is killed, or was killed
+    while it ran (never with --standby); 8 no database, or none for the length of the lease; 9 busy.
 
     Again: safe; each run is an instance of its own.
     """

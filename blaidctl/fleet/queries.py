@@ -54,6 +54,7 @@ INSERT_INSTANCE = Query("""
     VALUES (:bot_id, :account_id, 'STARTING', :host, :boot_id, :mark, :stale_after_s, 1, :now, :now)
     RETURNING id, attempt
 """)
+LINKED_ACCOUNT = Query("SELECT account_id FROM account_links WHERE bot_id = :bot_id AND unlinked_at IS NULL")
 MARK_RUNNING = Query("""
     UPDATE bot_instances SET status = 'RUNNING', pid = :pid, pid_started = :pid_started, heartbeat_at = :now,
            hb_seq = hb_seq + 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import errors
 from blaidctl.core.contract import Finding
+from blaidctl.core.operation import resolve
 from blaidctl.core.types import time_text
 from blaidctl.fleet import contract, queries, rules
 from blaidctl.fleet.vocabulary import BotState, Existence
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
 
-#: What guard and status cannot look at before accounts and providers are built (AUDIT_FINDINGS.md, F-004).
-GUARD_DOES_NOT_CHECK = ["account link and limits (F-004)", "provider state (F-004)"]
+#: What guard and status cannot look at before providers are built (AUDIT_FINDINGS.md, F-004).
+GUARD_DOES_NOT_CHECK = ["provider state (F-004)"]
 STATUS_DOES_NOT_REPORT = ["providers (F-004)"]
 #: Jobs belong to no user, so no user's own view of the fleet holds them.
 NOT_FOR_ONE_USER = ["jobs (the whole desk's)"]
@@ -130,6 +131,8 @@ def guard(tx: Tx, request: contract.Guard) -> contract.GuardAnswer:
         reasons.append(f"BOT_KILLED: bot {bot['id']} is {_killed(tx, bot)}")
     if request.instance is not None:
         reasons += _instance_reasons(tx, bot["id"], request.instance)
+    for reference in resolve("blaidctl.operations:GUARD_CHECKS"):
+        reasons += resolve(reference)(tx, bot)
     return _guard_answer(request, reasons)
 
 
@@ -190,14 +193,15 @@ def status(tx: Tx, request: contract.ShowStatus) -> contract.FleetStatus:
 
 
 def start_instance(tx: Tx, request: contract.StartInstance) -> contract.StartedInstance:
-    """Give a supervisor the right to run one process of a bot that is not killed."""
+    """Give a supervisor the right to run one process of a bot that is not killed, on its linked account."""
     bot = require_bot(tx, request.bot, lock=True)
     if bot["killed_at"]:
         raise errors.BotKilled(f"bot {bot['id']} is {_killed(tx, bot)}")
+    account = _linked_account(tx, bot["id"], request.account)
     row = tx.first(
         queries.INSERT_INSTANCE,
         bot_id=bot["id"],
-        account_id=request.account,
+        account_id=account,
         host=request.host,
         boot_id=request.boot_id,
         mark=request.mark,
@@ -206,8 +210,19 @@ def start_instance(tx: Tx, request: contract.StartInstance) -> contract.StartedI
     )
     assert row is not None  # noqa: S101 - RETURNING of a successful INSERT
     tx.target = {"bot": bot["id"], "instance": row["id"]}
-    tx.after = {"status": "STARTING", "host": request.host, "account": request.account}
+    tx.after = {"status": "STARTING", "host": request.host, "account": account}
     return contract.StartedInstance(instance_id=row["id"], bot_id=bot["id"], attempt=row["attempt"])
+
+
+def _linked_account(tx: Tx, bot_id: str, asked: str | None) -> str | None:
+    """Return the account of a bot's open link; one that is asked for must be that one."""
+    link = tx.first(queries.LINKED_ACCOUNT, bot_id=bot_id)
+    linked: str | None = link["account_id"] if link else None
+    if asked not in {None, linked}:
+        raise errors.NotLinked(
+            f"bot {bot_id} is linked to {f'account {linked}' if linked else 'no account'}, not to {asked!r}"
+        )
+    return linked
 
 
 def run_instance(tx: Tx, request: contract.RunInstance) -> contract.InstanceState:

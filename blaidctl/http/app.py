@@ -81,7 +81,7 @@ class _Floor:
                 caller = await self._in_thread(_authenticated, self._ctx, headers.token(), request.state.trace_id)
                 request.state.caller = caller
                 query = intake.query_values(request.scope["query_string"], route.query)
-                body = await intake.read_body(headers, request.receive) if route.body else b""
+                body = await intake.read_body(headers, request.receive, route.may_be_empty) if route.body else b""
                 parameters = _parameters(route, request.path_params, query, body)
                 once = _once(route, query, headers)
                 done = await self._in_thread(_carry_out, caller, route, parameters, once)

@@ -81,7 +81,7 @@ def _built(route: Route) -> Json:
     }
     if route.body is not None:
         described["requestBody"] = {
-            "required": True,
+            "required": not route.may_be_empty,
             "content": {"application/json": {"schema": _ref(route.body)}},
         }
     return described

@@ -47,6 +47,10 @@ class Headers:
         except errors.InvalidRequest:
             return trace_from("twice")
 
+    def announce_a_body(self) -> bool:
+        """Say whether a body follows (RFC 9112, section 6.3)."""
+        return self.one("content-length") not in {None, "0"} or self.one("transfer-encoding") is not None
+
     def token(self) -> str:
         """Return the bearer token. Raises Unauthenticated."""
         try:
@@ -86,8 +90,14 @@ def query_values(query: bytes, model: type[Request]) -> Request:
         raise invalid_request(error) from None
 
 
-async def read_body(headers: Headers, receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> bytes:
+async def read_body(
+    headers: Headers,
+    receive: Callable[[], Awaitable[Mapping[str, Any]]],
+    may_be_empty: bool = False,  # noqa: FBT001, FBT002 - a property of the route
+) -> bytes:
     """Read a JSON body that is announced as one, up to the limit and within its time. Raises MalformedBody."""
+    if may_be_empty and not headers.announce_a_body():
+        return b"{}"
     media_type = (headers.one("content-type") or "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise errors.MalformedBody("the body must be JSON, sent with Content-Type application/json")

@@ -99,6 +99,11 @@ class Route:
         """What the JSON body of an act may hold; None for what only reads."""
         return self._without_path("Body") if self.operation.writes else None
 
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether the body may be left out: many clients send none with DELETE."""
+        return self.operation.verb == "DELETE"
+
     @cached_property
     def query(self) -> type[Request]:
         """What the query may hold."""

@@ -20,7 +20,7 @@ def kill(
     reason: Why,
     user: Annotated[str | None, typer.Option(help="Every bot of this user.", rich_help_panel=_WIDE)] = None,
     account: Annotated[
-        str | None, typer.Option(help="Every bot with a running instance on this account.", rich_help_panel=_WIDE)
+        str | None, typer.Option(help="Every bot that is linked to this account or runs on it.", rich_help_panel=_WIDE)
     ] = None,
     tag: Annotated[str | None, typer.Option(help="Every bot with this tag.", rich_help_panel=_WIDE)] = None,
     exchange: Annotated[str | None, typer.Option(help="Every bot on this exchange.", rich_help_panel=_WIDE)] = None,

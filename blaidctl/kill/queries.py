@@ -12,7 +12,9 @@ _WIDE = f"""
        AND (CAST(:user AS TEXT) IS NULL OR user_id = :user)
        AND (CAST(:tag AS TEXT) IS NULL OR {{has_tag}})
        AND (CAST(:exchange AS TEXT) IS NULL OR {{on_exchange}})
-       AND (CAST(:account AS TEXT) IS NULL OR EXISTS (
+       AND (CAST(:account AS TEXT) IS NULL
+            OR id IN (SELECT l.bot_id FROM account_links l WHERE l.account_id = :account AND l.unlinked_at IS NULL)
+            OR EXISTS (
             SELECT 1 FROM bot_instances i
              WHERE i.bot_id = bots.id AND i.account_id = :account AND i.status IN ('STARTING', 'RUNNING')))
      ORDER BY id $FOR_UPDATE

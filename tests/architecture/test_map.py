@@ -38,9 +38,9 @@ ROUTES = {
     "GET /api/kill-events": "PRODUCTION",
     "GET /api/instruments": "501",
     "GET /api/instruments/{exchange}/{symbol}": "501",
-    "POST /api/bots/{id}/account-link": "501",
-    "DELETE /api/bots/{id}/account-link": "501",
-    "GET /api/accounts/{id}/events": "501",
+    "POST /api/bots/{id}/account-link": "PRODUCTION",
+    "DELETE /api/bots/{id}/account-link": "PRODUCTION",
+    "GET /api/accounts/{id}/events": "PRODUCTION",
     "GET /api/bots/{id}/metrics": "501",
     "POST /api/allocations": "501",
     "GET /api/allocations/{id}": "501",
@@ -50,13 +50,13 @@ ROUTES = {
 COMMANDS = {
     "PRODUCTION": """
         kill; resurrect; kill-events; guard; status; user add; user list; bot add; bot list; bot show; bot run;
+        account add; account link; account unlink; account limits; account list; account show; account events;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         audit verify; audit tail; audit export; token add; token list; token revoke; serve;
         db plan; db upgrade; db check; db history; endpoints; doctor; quickstart
     """,
     "501": """
         instrument load; instrument list; instrument show; instrument deactivate; instrument events;
-        account add; account link; account unlink; account limits; account list; account show; account events;
         ledger import; ledger metrics; ledger equity; ledger reconcile; ledger flow; ledger rate; ledger mark;
         ledger pull; allocation run; allocation audit; allocation show; allocation list;
         backtest run;

@@ -35,6 +35,16 @@ MADE = {
     "0005": set(),
     "0006": {"job_types", "jobs", "job_events", "reaper_runs"},
     "0007": set(),
+    "0008": {
+        "sessions",
+        "session_hours",
+        "session_dates",
+        "session_events",
+        "currencies",
+        "instruments",
+        "instrument_events",
+    },  # fmt: skip
+    "0009": {"broker_accounts", "account_links", "broker_account_events"},
 }
 #: The columns that a revision adds to a table that stands already: they go with it, and come back with their defaults.
 ADDED: dict[str, dict[str, dict[str, Any]]] = {

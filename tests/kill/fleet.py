@@ -21,18 +21,28 @@ if TYPE_CHECKING:
 WHY = ("--reason-code", "DRILL", "--reason", "a drill")
 BACK = ("--reason-code", "DRILL_DONE", "--reason", "the drill is over")
 TABLES = (
+    "account_links",
     "alembic_version",
     "api_tokens",
     "audit_head",
     "audit_log",
     "bot_instances",
     "bots",
+    "broker_account_events",
+    "broker_accounts",
+    "currencies",
+    "instrument_events",
+    "instruments",
     "job_events",
     "job_types",
     "jobs",
     "kill_events",
     "reaper_runs",
     "requests",
+    "session_dates",
+    "session_events",
+    "session_hours",
+    "sessions",
     "users",
 )
 #: Two users; tags and exchanges overlap so that every narrowing tells bots apart.

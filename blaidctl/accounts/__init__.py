@@ -1,0 +1,1 @@
+"""Broker accounts, and the limits under which bots may use them."""
