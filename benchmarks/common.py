@@ -222,7 +222,7 @@ def raw_connection(kind: str, url: str) -> Any:
 
 
 @contextlib.contextmanager
-def places(kinds: Sequence[str]) -> Iterator[list[Place]]:
+def places(kinds: Sequence[str], **options: Any) -> Iterator[list[Place]]:
     """Open a scratch folder and, where PostgreSQL is asked for, a real server that keeps its commits (fsync on)."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blaidctl-benchmark-")))
@@ -230,7 +230,7 @@ def places(kinds: Sequence[str]) -> Iterator[list[Place]]:
         for kind in kinds:
             server = None
             if kind == "postgresql":
-                server = stack.enter_context(PostgresServer.start(folder / "postgresql", fsync=True))
+                server = stack.enter_context(PostgresServer.start(folder / "postgresql", fsync=True, **options))
             found.append(Place(kind, folder, server))
         yield found
 
@@ -259,6 +259,8 @@ def seed_fleet(bots: int, instances: int) -> Callable[[Any], None]:
             f" SELECT {_bot_id('n', connection)}, 'u1', 'Momentum', 'momo', '[\"eu\"]', '[\"XETR\"]', NULL, '{now}'"
             f" FROM {series.format(count=bots)}"
         )
+        if not instances:
+            return
         connection.execute(
             "INSERT INTO bot_instances (bot_id, account_id, status, host, boot_id, pid, pid_started, attempt,"
             f" started_at, heartbeat_at) SELECT {_bot_id(f'1 + (n - 1) / {instances}', connection)}, 'acc-1',"

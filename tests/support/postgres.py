@@ -68,16 +68,19 @@ class PostgresAddress:
 class PostgresServer:
     """One running server and its data; made by `start`, ended by `stop` or by the death of this process."""
 
-    def __init__(self, folder: Path, *, fsync: bool, privileges: _Privileges, address: PostgresAddress) -> None:
+    def __init__(
+        self, folder: Path, *, fsync: bool, max_connections: int, privileges: _Privileges, address: PostgresAddress
+    ) -> None:
         self.folder = folder
         self.address = address
         self.pid = 0
         self._fsync = fsync
+        self._max_connections = max_connections
         self._privileges = privileges
         self._keeper: subprocess.Popen[str] | None = None
 
     @classmethod
-    def start(cls, data_dir: Path, *, fsync: bool) -> Self:
+    def start(cls, data_dir: Path, *, fsync: bool, max_connections: int = MAX_CONNECTIONS) -> Self:
         """Make a cluster in `data_dir` (new or empty) and start it; returns once it accepts connections.
 
         `fsync=False` is for tests that do not ask what survives a power cut. The folder is the caller's to
@@ -86,7 +89,7 @@ class PostgresServer:
         data_dir.mkdir(parents=True, exist_ok=True)
         privileges = _Privileges.drop_for(data_dir)
         address = PostgresAddress(port=_free_port(), password=secrets.token_hex(16))
-        server = cls(data_dir, fsync=fsync, privileges=privileges, address=address)
+        server = cls(data_dir, fsync=fsync, max_connections=max_connections, privileges=privileges, address=address)
         server._initialize()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
@@ -171,7 +174,7 @@ class PostgresServer:
             "listen_addresses": self.address.host,
             "port": self.address.port,
             "unix_socket_directories": "",
-            "max_connections": MAX_CONNECTIONS,
+            "max_connections": self._max_connections,
             "shared_buffers": "64MB",
             "timezone": "UTC",
             "lc_messages": "C",
