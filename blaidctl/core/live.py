@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LEAST_EVERY_S, MOST_EVERY_S = 1, 60
 #: A look that takes this much longer than the pace is said to: what is shown is old by then.
 LATE_AFTER_S = 3
+#: Nobody reads more rows than these before the next look; drawing ten thousand takes longer than the pace.
+MOST_ROWS = 500
 _REDRAW_S = 1.0
 _LEAVE_WITHIN_S = 0.5
 #: What another look may cure; everything else ends the view.
@@ -84,7 +86,7 @@ def _need_terminal(output: Output | None) -> None:
 # ---- looking ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
     """What one look brought: an answer or an error, and when the look began, so that it is no younger than it says."""
 
@@ -150,6 +152,7 @@ class _View:
         self._title, self._every_s, self._trace_id = title, every_s, trace_id
         self._from = 0
         self._page = 1
+        self._drawn: tuple[_Seen | None, int, tuple[list[Text], list[Text]]] | None = None
 
     def press(self, key: bytes) -> None:
         """Scroll; any other key means nothing."""
@@ -175,12 +178,18 @@ class _View:
         return [*lines, _text("")]
 
     def _data(self, seen: _Seen | None, columns: int) -> tuple[list[Text], list[Text]]:
+        """Return the lines that scroll and those that stay; drawn once for a look and a width, whatever is pressed."""
+        if self._drawn is None or self._drawn[:2] != (seen, columns):
+            self._drawn = (seen, columns, self._new_data(seen, columns))
+        return self._drawn[2]
+
+    def _new_data(self, seen: _Seen | None, columns: int) -> tuple[list[Text], list[Text]]:
         if seen is None:
             return [_text("looking...", "dim")], []
         if seen.error is not None:
             return self._no_data(seen.error, seen.answered_at, columns), []
         assert seen.answer is not None  # noqa: S101 - a look brings one or the other
-        table, below = present.parts(seen.answer)
+        table, below = present.parts(seen.answer, MOST_ROWS)
         body = [part for line in table.splitlines() for part in _folded_ansi(line, columns)]
         foot = [_text(line, "dim") for line in _packed(below, columns)]
         return body, [_text(""), *foot] if foot else []

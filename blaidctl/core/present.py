@@ -43,7 +43,8 @@ def render(answer: Answer, output: Output) -> str:
     rows, columns = rows_and_columns(answer)
     if output is Output.CSV:
         return csv_text(rows, _all(columns, resolve(answer.operation.result).under))
-    return _drawn(*_pictured(answer, rows, columns))
+    *pictures, lines = _pictured(answer, rows, columns)
+    return _drawn(pictures, lines)
 
 
 def render_rows(
@@ -54,7 +55,7 @@ def render_rows(
         return json_text({"operation": name, "trace_id": trace_id, "result": {"rows": list(rows)}}) + "\n"
     if output is Output.CSV:
         return csv_text(rows, columns)
-    return _drawn(grid(rows, columns, width()) if rows else None, [])
+    return _drawn([grid(rows, columns, width()) if rows else None], [])
 
 
 def rows_and_columns(answer: Answer) -> tuple[list[dict[str, Any]], list[str]]:
@@ -102,23 +103,32 @@ def shown(value: Any) -> str:
     return "none" if value == [] else cell(value)
 
 
-def parts(answer: Answer) -> tuple[str, list[str]]:
-    """Return the text of a table and, apart, the lines below it: for a view that must not scroll those away."""
-    picture, lines = _pictured(answer, *rows_and_columns(answer))
-    return _drawn(picture, []), lines
+def parts(answer: Answer, most_rows: int) -> tuple[str, list[str]]:
+    """Return the text of an answer and, apart, the lines below it: for a view that must not scroll those away.
+
+    What stands below the main table in print stands above it here, where the eye falls first; of the main table's rows
+    only so many are drawn.
+    """
+    rows, columns = rows_and_columns(answer)
+    main, *further, lines = _pictured(answer, rows[:most_rows], columns)
+    if len(rows) > most_rows:
+        lines.insert(0, f"drawn: the first {most_rows} of {len(rows)}")
+    return _drawn([*further, main], []), lines
 
 
-def _pictured(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> tuple[Any, list[str]]:
+def _pictured(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[Any]:
+    """Return the main picture, those of the further tables, and the lines below."""
     model = resolve(answer.operation.result)
     if not rows:
-        picture = None
+        main = None
     elif model.table_of is None:
-        picture = _with_tables(record(rows[0], columns, width()), rows[0], model.tables)
+        main = record(rows[0], columns, width())
     else:
-        picture = _with_tables(grid(rows, columns, width(), model.under), answer.result, model.tables)
+        main = grid(rows, columns, width(), model.under)
+    further = [_titled(name, answer.result[name], names) for name, names in model.tables.items() if answer.result[name]]
     known = [name for name in model.below if answer.result.get(name) is not None]
     totals = [f"{name.replace('_', ' ')}: {shown(answer.result[name])}" for name in known]
-    return picture, [*totals, *footer(answer)]
+    return [main, *further, [*totals, *footer(answer)]]
 
 
 def coloured() -> bool:
@@ -126,7 +136,7 @@ def coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _drawn(picture: Any, lines: Sequence[str]) -> str:
+def _drawn(pictures: Sequence[Any], lines: Sequence[str]) -> str:
     from rich.console import Console
 
     buffer = io.StringIO()
@@ -140,7 +150,10 @@ def _drawn(picture: Any, lines: Sequence[str]) -> str:
         markup=False,
         emoji=False,
     )
-    console.print("(none)" if picture is None else picture, soft_wrap=True)
+    for number, picture in enumerate(pictures):
+        if number:
+            console.print("")
+        console.print("(none)" if picture is None else picture, soft_wrap=True)
     for line in lines:
         console.print(line, style="dim", soft_wrap=True)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
@@ -208,17 +221,11 @@ def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -
     return widths
 
 
-def _with_tables(picture: Any, result: Mapping[str, Any], tables: Mapping[str, Sequence[str]]) -> Any:
-    """Return a picture and, below it, the tables of the further rows that the result holds."""
+def _titled(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = [picture]
-    for name, names in tables.items():
-        if result[name]:
-            parts += [Text(""), Text(name.replace("_", " "), style="bold underline")]
-            parts.append(grid(result[name], names, width()))
-    return Group(*parts)
+    return Group(Text(name.replace("_", " "), style="bold underline"), grid(rows, columns, width()))
 
 
 def record(row: Mapping[str, Any], columns: Sequence[str], room: int) -> Any:

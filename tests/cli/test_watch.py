@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
+from tests.kill.fleet import bots, instance
 from tests.support.commandline import SCRIPT
 from tests.support.jobs import running_jobs
 
@@ -154,35 +155,50 @@ def test_it_follows_the_size_of_the_terminal(cli: CommandLine, watch, sqlite_dat
     assert shown.left() == 0
 
 
-def test_what_does_not_fit_is_scrolled_and_the_totals_stay(cli: CommandLine, watch, sqlite_database: Database):
-    assert cli("user", "add", "alice").code == 0
-    at = "2026-01-01T00:00:00.000000Z"
-    connection = sqlite_database.raw()
-    for number in range(40):
-        connection.execute(
-            "INSERT INTO bots (id, user_id, name, strategy, tags, exchanges, created_at)"
-            " VALUES (?, 'alice', 'x', '', '[]', '[]', ?)",
-            (f"m-{number:02}", at),
-        )
+def test_what_does_not_fit_is_scrolled_and_the_totals_stay(watch, sqlite_database: Database):
+    bots(sqlite_database, [f"m-{number:02}" for number in range(40)])
     shown = watch("status", "--watch")
 
-    def bots(lines: list[str]) -> list[str]:
+    def drawn(lines: list[str]) -> list[str]:
         assert "live: 40   killed: 0" in "\n".join(lines)
         return [line.split()[0] for line in lines if line.startswith("m-")]
 
-    first = bots(shown.shows("lines 1 to 17 of 41; up and down scroll"))
+    first = drawn(shown.shows("lines 1 to 17 of 41; up and down scroll"))
     assert first == [f"m-{number:02}" for number in range(16)]
     shown.spawned.send("j")
-    assert bots(shown.shows("lines 2 to 18"))[0] == "m-00"
+    assert drawn(shown.shows("lines 2 to 18"))[0] == "m-00"
     shown.spawned.send(PAGE_DOWN)
-    assert bots(shown.shows("lines 19 to 35"))[0] == "m-17"
+    assert drawn(shown.shows("lines 19 to 35"))[0] == "m-17"
     shown.spawned.send(" " * 5)
-    assert bots(shown.shows("lines 25 to 41 of 41"))[-1] == "m-39"
+    assert drawn(shown.shows("lines 25 to 41 of 41"))[-1] == "m-39"
     shown.spawned.send(ARROW_UP)
-    assert bots(shown.shows("lines 24 to 40"))[-1] == "m-38"
+    assert drawn(shown.shows("lines 24 to 40"))[-1] == "m-38"
     shown.spawned.send("b" * 9)
-    assert bots(shown.shows("lines 1 to 17"))[0] == "m-00"
+    assert drawn(shown.shows("lines 1 to 17"))[0] == "m-00"
     shown.spawned.send("xyz\x1b[15~")
+    shown.spawned.send("q")
+    assert shown.left() == 0
+
+
+def test_the_proof_that_is_missing_stands_on_top(cli: CommandLine, watch, sqlite_database: Database):
+    del sqlite_database
+    assert cli("user", "add", "alice").code == 0
+    for number in range(30):
+        assert cli("bot", "add", f"m-{number:02}", "--user", "alice").code == 0
+    instance(cli, "m-29")
+    assert cli("kill", "m-29", *WHY).code == 0
+    shown = watch("status", "--watch")
+    lines = shown.shows("stops unconfirmed: 1")
+    assert lines[2:4] == ["unconfirmed", "INSTANCE ID  BOT ID  HOST  PID   STOPPED AT"]
+    assert lines[4].split()[:4] == ["1", "m-29", "here", "4711"]
+    shown.spawned.send("q")
+    assert shown.left() == 0
+
+
+def test_of_a_very_large_fleet_the_first_rows_are_drawn_and_all_are_counted(watch, sqlite_database: Database):
+    bots(sqlite_database, [f"m-{number:05}" for number in range(2_000)])
+    shown = watch("status", "--watch")
+    shown.shows("lines 1 to 17 of 501", "drawn: the first 500 of 2000", "live: 2000")
     shown.spawned.send("q")
     assert shown.left() == 0
 
