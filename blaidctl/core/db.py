@@ -89,6 +89,19 @@ class Database:
             self._engine.dispose()
 
     @contextlib.contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep a SQLite file open around many short sessions, which open and close it each for itself.
+
+        Whoever closes it last writes the whole log back into the file, and everybody else waits: once, not each time.
+        """
+        if self.kind != "sqlite":
+            yield
+            return
+        with translated(self), contextlib.closing(self._open_sqlite()) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # a file that nobody reads is not open
+            yield
+
+    @contextlib.contextmanager
     def reading(self, *, statement_timeout_s: int | None = None) -> Iterator[Connection]:
         """One consistent snapshot, read-only; rolled back at the end."""
         limit_s = self.settings.statement_timeout_s if statement_timeout_s is None else statement_timeout_s

@@ -9,6 +9,7 @@ Decimals: NUMERIC(38, 18) on PostgreSQL, canonical text on SQLite, whose own num
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,12 @@ def time_text(value: datetime) -> str:
 
 def parse_time(text: str) -> datetime:
     """Read `time_text`'s form back; ValueError for anything else."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    with contextlib.suppress(ValueError):
+        found = datetime.fromisoformat(text)  # several times as fast as strptime; a batch reads a thousand
+        if time_text(found) == text:
+            return found
+    msg = f"{text!r} does not match the form of a stored time"
+    raise ValueError(msg)
 
 
 def read_time(text: str) -> datetime:

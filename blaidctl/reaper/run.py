@@ -145,15 +145,19 @@ class Run:
         started_at = self.ctx.now()
         try:
             self.look()
-            self._reap(self.jobs, [row for row in self.jobs.seen if row.past_deadline])
-            self._confirm()
-            for herd in self.herds:
-                self._reap(herd, [row for row in herd.seen if not row.past_deadline])
-            self._try_again()
+            with self.ctx.database.kept_open():
+                self._reap_all()
             self._end_remains()
             return self._recorded(started_at)
         except errors.BlaidError as error:
             raise self._cut_off(error) from error
+
+    def _reap_all(self) -> None:
+        self._reap(self.jobs, [row for row in self.jobs.seen if row.past_deadline])
+        self._confirm()
+        for herd in self.herds:
+            self._reap(herd, [row for row in herd.seen if not row.past_deadline])
+        self._try_again()
 
     # ---- look and confirm ----------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ def reap_jobs(tx: Tx, request: contract.ReapBatch) -> contract.ReapedBatch:
     ]
     if events:
         tx.record(JOB_EVENTS, events, event=JobEvent.FAILED, reason_code=JobReason.TIMEOUT)
-    tx.target = {"jobs": [[row["id"], row["attempt"]] for row in rows]}
+    tx.target = {"jobs": [row["id"] for row in rows]}
     tx.before, tx.after = {"status": "RUNNING"}, {"status": "FAILED", "reason_code": "TIMEOUT", "count": len(rows)}
     # A job that supervises itself may have named no process: then there is none to look for.
     return _reaped(tx, rows, [row for row in rows if row["pid"] is not None or row["mark"]])

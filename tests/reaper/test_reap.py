@@ -80,8 +80,8 @@ def test_a_silent_job_fails_with_timeout_once_and_all_of_it_is_in_the_log(cli: C
     assert database.sql("SELECT count(*) FROM jobs WHERE finished_at > heartbeat_at") == [(3,)]
     first, second, whole = entries(database)[-3:]
     assert [entry["action"] for entry in (first, second, whole)] == ["job reap batch", "job reap batch", "job reap run"]
-    assert first["what"]["target"] == {"jobs": [[late[0], 1]]}  # past its deadline: nothing to wait for
-    assert second["what"]["target"] == {"jobs": [[silent[0], 1], [silent[1], 1]]}
+    assert first["what"]["target"] == {"jobs": late}  # past its deadline: nothing to wait for
+    assert second["what"]["target"] == {"jobs": silent}
     assert database.sql("SELECT id, host, complete FROM reaper_runs") == [(found["run_id"], this_machine().host, 1)]
     verified(cli)
     result(cli("job", "reap"))
