@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ import psycopg
 import pytest
 
 from blaidctl.core import process as processes
+from tests.support.accounts import linked
 from tests.support.commandline import SCRIPT
 from tests.support.database import Database
+from tests.support.processes import HOSTILE, LIMIT_S, TRACEABLE, lives, numbers_in, parent_of, tracer, wait_for
 
 if TYPE_CHECKING:
     import subprocess
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from tests.support.commandline import CommandLine, ProcessCommandLine
     from tests.support.postgres import PostgresServer
 
-LIMIT_S = 30
 WHY = ("--reason-code", "DRILL", "--reason", "a drill")
 #: Heartbeat and grace of a second, a lease of three: what the tests wait for comes soon.
 QUICK = {"BLAIDCTL_HEARTBEAT_S": "1", "BLAIDCTL_LEASE_S": "3", "BLAIDCTL_GRACE_S": "1"}
@@ -66,9 +68,10 @@ class Supervised:
 
 @pytest.fixture
 def fleet(cli: CommandLine) -> None:
-    """The bot b1 of alice."""
+    """The bot b1 of alice, linked to her account."""
     assert cli("user", "add", "alice").code == 0
     assert cli("bot", "add", "b1", "--user", "alice").code == 0
+    linked(cli, "b1")
 
 
 @pytest.fixture
@@ -95,19 +98,6 @@ def run(process: ProcessCommandLine, home: Path, fleet: None) -> Callable[..., S
         return Supervised(popen, used, instance, said)
 
     return start
-
-
-def lives(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    return False
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < until, f"not so within {LIMIT_S} s"
-        time.sleep(0.02)
 
 
 def row(database: Database, instance: int | None = None) -> dict[str, Any]:
@@ -146,14 +136,14 @@ def test_the_end_of_the_process_is_the_end_of_the_run(
     process: ProcessCommandLine, database: Database, script: str, code: int, ending: tuple[str, ...]
 ):
     command = ("sh", "-c", f"cat; echo out; echo err >&2; {script}")
-    ran = process("bot", "run", "b1", "--account", "acc-1", "--", *command, stdin="in\n", env=CALM)
+    ran = process("bot", "run", "b1", "--account", "alice-paper", "--", *command, stdin="in\n", env=CALM)
     assert (ran.code, ran.stdout) == (code, "in\nout\n")
     assert "err\n" in ran.stderr
     assert ending[-1] in ran.stderr
     found = row(database)
     assert (found["status"], found["stop_reason"], found["exit_status"]) == ending
     assert found["stop_confirmed_at"] == found["stopped_at"]
-    assert (found["account_id"], found["attempt"]) == ("acc-1", 1)
+    assert (found["account_id"], found["attempt"]) == ("alice-paper", 1)
     assert found["boot_id"] == processes.boot_id()
     assert found["pid"] > 1
     assert found["pid_started"].isdigit()
@@ -305,23 +295,118 @@ def test_a_stop_without_a_supervisor_is_not_confirmed(
 
 
 @pytest.mark.usefixtures("fleet")
-def test_a_process_that_does_not_vanish_is_never_confirmed(
-    cli: CommandLine, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_is_not_proven_gone_is_never_confirmed(
+    process: ProcessCommandLine, cli: CommandLine, database: Database, home: Path
 ):
-    """No test can make a process that SIGKILL does not end; a weaker last signal stands for it."""
-    monkeypatch.setattr(processes, "LAST_SIGNAL", signal.SIGCONT)
-    monkeypatch.setattr(processes, "GONE_WITHIN_S", 0.2)
-    pids = home / "pids"
-    script = f"trap '' TERM; sleep 300 >/dev/null 2>&1 & echo $! >{pids}; exit 0"
-    try:
-        ran = cli("bot", "run", "b1", "--", "sh", "-c", script, env={**CALM, "BLAIDCTL_GRACE_S": "0"})
-    finally:
-        survivor = int(pids.read_text())
-        os.kill(survivor, signal.SIGKILL)
+    """A debugger holds it: killed, it stays in the list of processes, and nobody can wait for it."""
+    with tracer() as trace:
+        supervisor = process.spawn("bot", "run", "b1", "--", sys.executable, "-c", TRACEABLE, env=CALM)
+        wait_for(lambda: (home / "ready").exists() and row(database)["status"] == "RUNNING")
+        trace(row(database)["pid"])
+        killed = cli("kill", "b1", *WHY, "--wait", "1")
+        assert (killed.code, killed.error["error_code"]) == (1, "STOP_UNCONFIRMED")
+        stderr = supervisor.communicate(timeout=LIMIT_S)[1]
+        found = row(database)
+    error = json.loads(stderr.splitlines()[-1])
+    assert (supervisor.returncode, error["error_code"]) == (1, "STOP_UNCONFIRMED")
+    assert f"process {found['pid']} (instance {found['id']} of bot b1)" in error["message"]
+    assert (found["status"], found["stop_reason"], found["stop_confirmed_at"]) == ("STOPPED", "KILLED", None)
+
+
+@pytest.mark.parametrize("how", ["kill", "supervisor", "keeper"])
+@pytest.mark.usefixtures("fleet")
+def test_whoever_dies_nothing_that_the_process_started_is_left(
+    process: ProcessCommandLine, cli: CommandLine, database: Database, home: Path, how: str
+):
+    supervisor = process.spawn("bot", "run", "b1", "--", sys.executable, "-c", HOSTILE, env=CALM)
+    pids = numbers_in(home / "pids", 4)
+    wait_for(lambda: row(database)["status"] == "RUNNING")
+    command = row(database)["pid"]
+    assert command in pids
+    if how == "kill":
+        assert cli("kill", "b1", *WHY, "--wait", "20").code == 0
+        assert not any(map(lives, pids))
+        return
+    os.kill(supervisor.pid if how == "supervisor" else parent_of(command), signal.SIGKILL)
+    wait_for(lambda: not any(map(lives, pids)))
+    supervisor.communicate(timeout=LIMIT_S)
     found = row(database)
-    assert (ran.code, ran.error["error_code"]) == (1, "STOP_UNCONFIRMED")
-    assert f"process {found['pid']} (instance {found['id']} of bot b1)" in ran.error["message"]
-    assert (found["status"], found["stop_confirmed_at"]) == ("RUNNING", None)
+    if how == "supervisor":  # nobody is left who could say so
+        assert (found["status"], found["stop_confirmed_at"]) == ("RUNNING", None)
+    else:
+        assert (found["status"], found["stop_reason"]) == ("FAILED", "SIGNALLED")
+        assert found["exit_status"] == "signal 9 SIGKILL"
+        assert found["stop_confirmed_at"] is not None
+
+
+def test_a_process_that_was_dead_already_is_confirmed_as_such(run: Callable[..., Supervised], cli: CommandLine):
+    """It died while its supervisor slept, and was killed while it was dead."""
+    running = run(*MEEK)
+    os.kill(running.popen.pid, signal.SIGSTOP)
+    os.kill(running.pids[0], signal.SIGKILL)
+    wait_for(running.gone)
+    assert cli("kill", "b1", *WHY, "--wait", "0").error["error_code"] == "STOP_UNCONFIRMED"
+    os.kill(running.popen.pid, signal.SIGCONT)
+    assert running.ended()[0] == 5
+    found = running.row()
+    assert (found["stop_reason"], found["exit_status"]) == ("KILLED", "signal 9 SIGKILL")
+    assert found["stop_confirmed_at"] > found["stopped_at"]
+    assert cli("kill", "b1", *WHY, "--wait", "0").json["result"]["stops_unconfirmed"] == []
+
+
+def test_a_supervisor_that_sleeps_longer_than_its_lease_wakes_up_to_an_ended_process(run: Callable[..., Supervised]):
+    """The dead-man's switch: its keeper ends the process a grace after the lease, and who sleeps says so later."""
+    running = run(*STUBBORN, env=QUICK)
+    os.kill(running.popen.pid, signal.SIGSTOP)
+    wait_for(running.gone)
+    os.kill(running.popen.pid, signal.SIGCONT)
+    code, stderr = running.ended()
+    assert (code, json.loads(stderr.splitlines()[-1])["error_code"]) == (8, "LEASE_LOST")
+    found = running.row()
+    assert (found["status"], found["stop_reason"]) == ("FAILED", "LEASE_LOST")
+    assert found["exit_status"] == "signal 9 SIGKILL"
+    assert found["stop_confirmed_at"] is not None
+
+
+@pytest.mark.parametrize("reason", ["KILLED", "SUPERVISOR_LOST"])
+def test_a_stop_that_somebody_else_proved_first_is_not_called_unrecorded(
+    run: Callable[..., Supervised], database: Database, reason: str
+):
+    """As the reaper does when it comes by while the supervisor sleeps."""
+    running = run(*MEEK)
+    os.kill(running.popen.pid, signal.SIGSTOP)
+    os.kill(running.pids[0], signal.SIGKILL)
+    database.sql(
+        "UPDATE bot_instances SET status = ?, stop_reason = ?, stopped_at = started_at,"
+        " stop_confirmed_at = started_at, exit_status = 'seen by another'",
+        ("STOPPED" if reason == "KILLED" else "FAILED", reason),
+    )
+    os.kill(running.popen.pid, signal.SIGCONT)
+    code, stderr = running.ended()
+    error = json.loads(stderr.splitlines()[-1])
+    expected = (5, "BOT_KILLED") if reason == "KILLED" else (1, "PROCESS_FAILED")
+    assert (code, error["error_code"]) == expected
+    assert f"recorded as {reason} (by somebody else)" in error["message"]
+    assert "NOT RECORDED" not in stderr
+    assert running.row()["exit_status"] == "seen by another"
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_bot_that_stopped_reading_its_pipe_is_killed(
+    process: ProcessCommandLine, cli: CommandLine, database: Database, home: Path
+):
+    """Its standard input is full, and whoever writes to it waits; nobody reads its output either."""
+    script = "trap '' TERM; echo $$ >pids; yes; while :; do sleep 300; done"
+    supervisor = process.spawn("bot", "run", "b1", "--", "sh", "-c", script, env=CALM)
+    (pid,) = numbers_in(home / "pids")
+    wait_for(lambda: row(database)["status"] == "RUNNING")
+    assert supervisor.stdin is not None
+    os.set_blocking(supervisor.stdin.fileno(), False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(supervisor.stdin.fileno(), b"x" * 4096)
+    assert cli("kill", "b1", *WHY, "--wait", "20").code == 0
+    assert not lives(pid)
 
 
 # ---- the supervisor is told to stop --------------------------------------------------------------------------
@@ -513,7 +598,7 @@ def test_a_database_that_takes_no_heartbeat_ends_the_lease_and_hears_of_it_later
     holder.execute("ROLLBACK")
     code, stderr = running.ended()
     error = json.loads(stderr.splitlines()[-1])
-    assert (code, error["error_code"]) == (8, "DATABASE_DOWN")
+    assert (code, error["error_code"]) == (8, "LEASE_LOST")
     assert "no heartbeat could be written for 4 s (BUSY:" in error["message"]
     found = running.row()
     assert (found["status"], found["stop_reason"]) == ("FAILED", "LEASE_LOST")
@@ -546,8 +631,8 @@ def test_an_outage_shorter_than_the_lease_ends_nothing(run: Callable[..., Superv
         (("b1", "true", "--", "true"), 2, "USAGE"),
         (("--", "b1", "true"), 2, "USAGE"),
         (("b1", "--live", "--", "true"), 2, "USAGE"),
-        (("b1", "--standby"), 7, "NOT_IMPLEMENTED"),
-        (("b1", "--standby", "--", "true"), 7, "NOT_IMPLEMENTED"),
+        (("b1", "--standby"), 2, "USAGE"),
+        (("b1", "--standby", "--", "nosuch"), 2, "COMMAND_NOT_STARTABLE"),
     ],
 )
 @pytest.mark.usefixtures("fleet")
@@ -562,7 +647,7 @@ def test_what_cannot_run_is_refused_and_writes_nothing(
 
 
 def test_a_command_without_dashes_is_told_how(cli: CommandLine):
-    assert "after `--`: blaidctl bot run BOT -- CMD" in cli("bot", "run", "b1", "true").error["message"]
+    assert "after `--`: blaidctl bot run … -- CMD" in cli("bot", "run", "b1", "true").error["message"]
     assert "-- CMD [ARG]" in cli("bot", "run", "--help").stdout
 
 
@@ -584,18 +669,26 @@ def test_an_unknown_bot_starts_nothing(cli: CommandLine, database: Database):
     assert count(database, "bot_instances") == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "argument", "why"),
+    [
+        (b"#!/nowhere/interpreter\n", "", "No such file or directory"),
+        (b"\x00\x01 not a program", "", "Exec format error"),
+        (b"#!/bin/sh\n", "x" * 200_000, "Argument list too long"),
+    ],
+)
 @pytest.mark.usefixtures("fleet")
 def test_what_the_kernel_refuses_to_run_is_recorded_as_never_started(
-    cli: CommandLine, database: Database, tmp_path: Path
+    cli: CommandLine, database: Database, tmp_path: Path, *, text: bytes, argument: str, why: str
 ):
     program = tmp_path / "bot"
-    program.write_text("#!/nowhere/interpreter\n")
+    program.write_bytes(text)
     program.chmod(0o755)
-    ran = cli("bot", "run", "b1", "--", str(program))
+    ran = cli("bot", "run", "b1", "--", str(program), argument)
     assert (ran.code, ran.error["error_code"]) == (1, "PROCESS_FAILED")
     found = row(database)
     assert (found["status"], found["stop_reason"], found["pid"]) == ("FAILED", "NOT_STARTABLE", None)
-    assert found["exit_status"] == "not started: No such file or directory"
+    assert found["exit_status"] == f"not started: {why}"
     assert found["stop_confirmed_at"] is not None
 
 
