@@ -23,6 +23,7 @@ from blaidctl.database import commands as database
 from blaidctl.doctor import commands as doctor
 from blaidctl.findings import commands as findings
 from blaidctl.fleet import commands as fleet
+from blaidctl.instruments import commands as instruments
 from blaidctl.jobs import commands as jobs
 from blaidctl.kill import commands as kill
 from blaidctl.operations import OPERATIONS
@@ -47,6 +48,9 @@ _GROUPS = {
     "user": fleet.user,
     "bot": fleet.bot,
     "account": accounts.app,
+    "instrument": instruments.instrument,
+    "session": instruments.session,
+    "currency": instruments.currency,
     "job": jobs.app,
     "audit": audit.app,
     "token": access.app,

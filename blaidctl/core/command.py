@@ -18,7 +18,7 @@ from blaidctl.core import errors
 from blaidctl.core.vocabulary import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from blaidctl.core.audit import Receipt
     from blaidctl.core.context import Context
@@ -77,7 +77,7 @@ def run(name: str, parameters: Mapping[str, Any]) -> int:
                     patient, operation, request, request_id=edge["request_id"], dry_run=bool(edge["dry_run"])
                 )
 
-        request = with_stdin(asked)
+        request = with_stdin(asked, operation.files)
         if edge["watch"] or edge["every"] is not None:
             from blaidctl.core import live
 
@@ -181,10 +181,15 @@ def chosen_output(option: Output | None) -> Output:
     return option or (Output.TABLE if sys.stdout.isatty() else Output.JSON)
 
 
-def with_stdin(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace a lone `-` in a list by the words of standard input, and a `-` reason by all of it."""
+def with_stdin(parameters: Mapping[str, Any], files: Collection[str] = ()) -> dict[str, Any]:
+    """Replace a lone `-` in a list by the words of standard input, and a `-` reason by all of it.
+
+    The fields in `files` name something to read: who reads them knows what `-` means.
+    """
     given = dict(parameters)
     for key, value in parameters.items():
+        if key in files:
+            continue
         if value == "-":
             given[key] = sys.stdin.read().rstrip("\n")
         elif isinstance(value, list | tuple) and list(value) == ["-"]:

@@ -87,17 +87,27 @@ def write(
     shared: Mapping[str, Any],
     stamps: Mapping[str, Any],
 ) -> tuple[list[Row], dict[str, Any]]:
+    """Insert event rows; return them as stored, in id order, and their digest."""
+    stored = insert(connection, table, rows, shared, stamps)
+    return [dict(zip(table.kinds, row, strict=True)) for row in stored], digest(table, stored)
+
+
+def insert(
+    connection: Connection,
+    table: EventTable,
+    rows: Sequence[Mapping[str, Any]],
+    shared: Mapping[str, Any],
+    stamps: Mapping[str, Any],
+) -> list[Any]:
     """Insert event rows: `shared` values and the act's stamps are the same in all of them.
 
-    Returns the rows as stored, in id order, and their digest.
+    Returns the rows as stored (as `selected` gives them), in id order.
     """
     own = tuple(name for name in table.columns if name not in shared)
     values = [[_in_json(row[name], table.columns[name]) for name in own] for row in rows]
     common = {name: _bindable(value, table.columns[name]) for name, value in shared.items()}
-    names = list(table.kinds)
     written = _insertion(table, own).on(connection, rows=values, **common, **stamps).all()
-    stored = sorted(written, key=itemgetter(names.index("id")))
-    return [dict(zip(names, row, strict=True)) for row in stored], digest(table, stored)
+    return sorted(written, key=itemgetter(list(table.kinds).index("id")))
 
 
 def _bindable(value: Any, kind: str) -> Any:
@@ -133,8 +143,26 @@ def _insertion(table: EventTable, own: tuple[str, ...]) -> Query:
 
 def digest(table: EventTable, rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
     """Return {"count", "sha256"} of event rows (as `selected` gives them) in id order."""
-    hasher, count, text = hashlib.sha256(), 0, table.text_of()
-    for row in rows:
-        hasher.update(f"{text(row)}\n".encode())
-        count += 1
-    return {"count": count, "sha256": hasher.hexdigest()}
+    hashing = Hashing(table)
+    hashing.add(rows)
+    return hashing.digest()
+
+
+class Hashing:
+    """The digest of event rows that come in pieces, in id order."""
+
+    def __init__(self, table: EventTable) -> None:
+        """Start with none."""
+        self.count = 0
+        self._hasher = hashlib.sha256()
+        self._text = table.text_of()
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Take the next rows."""
+        for row in rows:
+            self._hasher.update(f"{self._text(row)}\n".encode())
+            self.count += 1
+
+    def digest(self) -> dict[str, Any]:
+        """Return {"count", "sha256"} of all that was taken."""
+        return {"count": self.count, "sha256": self._hasher.hexdigest()}

@@ -9,6 +9,7 @@ deadlocks, the schema gate, and what happens when the connection is lost at COMM
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import secrets
@@ -25,7 +26,7 @@ from blaidctl.core.operation import Operation, Status, resolve
 from blaidctl.core.sql import Query, Row, database_time, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -105,16 +106,29 @@ class Tx:
         """Return the time that heartbeats and deadlines are judged by."""
         return database_time(self.connection, self.ctx.now())
 
+    @property
+    def stamps(self) -> dict[str, Any]:
+        """What every event row of this act carries."""
+        return {
+            "act_id": self.act_id, "actor": self.ctx.actor, "created_at": self.now, "trace_id": self.ctx.trace_id,
+        }  # fmt: skip
+
     def record(self, table: EventTable, rows: Sequence[Mapping[str, Any]], **shared: Any) -> list[Row]:
         """Write the act's event rows (one call a table) and hash them into its audit entry.
 
         `shared` are the columns that have the same value in every row.
         """
-        stamps = {
-            "act_id": self.act_id, "actor": self.ctx.actor, "created_at": self.now, "trace_id": self.ctx.trace_id,
-        }  # fmt: skip
-        written, self.digests[table.name] = events.write(self.connection, table, rows, shared, stamps)
+        written, self.digests[table.name] = events.write(self.connection, table, rows, shared, self.stamps)
         return written
+
+    @contextlib.contextmanager
+    def recording(self, table: EventTable, **shared: Any) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], None]]:
+        """Give what `record` does in pieces, in constant memory: call it with some rows, as often as need be."""
+        stamps = self.stamps
+        hashing = events.Hashing(table)
+        yield lambda rows: hashing.add(events.insert(self.connection, table, rows, shared, stamps))
+        if hashing.count:
+            self.digests[table.name] = hashing.digest()
 
 
 def execute(
@@ -131,7 +145,10 @@ def execute(
     request = _validated(resolve(operation.request), parameters)
     if not operation.writes:
         return _query(ctx, operation, request)
-    answer = _Attempt(ctx, operation, request, _checked_request_id(request_id), dry_run=dry_run).answer()
+    checked_id = _checked_request_id(request_id)
+    prepared = resolve(operation.prepare)(ctx, request) if operation.prepare else contextlib.nullcontext(request)
+    with prepared as ready:
+        answer = _Attempt(ctx, operation, ready, checked_id, dry_run=dry_run).answer()
     if operation.settle and not dry_run:
         return resolve(operation.settle)(ctx, request, answer)  # type: ignore[no-any-return]
     return answer

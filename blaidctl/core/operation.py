@@ -40,6 +40,11 @@ class Operation:
     request: str = ""
     result: str = ""
     handler: str = ""
+    #: "module:function" of (ctx, request): a context manager that reads what the request names (a file, say) before any
+    #: transaction, and gives the request as the handler wants it.
+    prepare: str = ""
+    #: Request fields that name a file to read: on the command line a `-` in them stays what it is.
+    files: tuple[str, ...] = ()
     #: "module:function" that works after COMMIT (waits for proof, say); it may write nothing.
     settle: str = ""
     #: "module:function" of (tx, request, error) that writes event rows about a refusal, into the refusal's own entry.
@@ -55,7 +60,8 @@ class Operation:
     watchable: bool = False
     #: Waits for locks as long as a kill may.
     urgent: bool = False
-    #: Reads for as long as it takes; every other statement has a time limit.
+    #: Shows a person how far it has come. What only reads then reads for as long as it takes; every other statement has
+    #: a time limit.
     patient: bool = False
     #: Runs outside execute(): a process of its own (serve, bot run, quickstart, db upgrade).
     program: str = ""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from sqlalchemy import TextClause
+    from sqlalchemy import BindParameter, TextClause
     from sqlalchemy.engine import Connection, CursorResult
 
 Row = dict[str, Any]
@@ -74,7 +74,7 @@ class Query:
             for word, spelled in _WORDS[kind].items():
                 sql = sql.replace(word, spelled)
             names = set(_PARAMETER.findall(sql))
-            typed = [bindparam(name, type_=UtcTime()) for name in names if is_time(name)]
+            typed: list[BindParameter[Any]] = [bindparam(name, type_=UtcTime()) for name in names if is_time(name)]
             typed += [bindparam(name, type_=ExactNumeric()) for name in names & DECIMAL_COLUMNS]
             self._clauses[kind] = text(sql).bindparams(*typed)
         return self._clauses[kind]

@@ -12,6 +12,7 @@ from blaidctl.core.tables import BIG, STRICT
 from blaidctl.core.types import ExactNumeric, JsonText, UtcTime
 from blaidctl.instruments.vocabulary import AssetClass
 
+_ASSET_CLASSES = ", ".join(f"'{kind}'" for kind in AssetClass)
 _ENGINES = ("sqlite", "postgresql")
 _TIME_OF_DAY = {
     "sqlite": "{0} GLOB '[0-2][0-9]:[0-5][0-9]:[0-5][0-9]' AND {0} <= '24:00:00'",
@@ -139,7 +140,7 @@ class Instruments(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("length(symbol) BETWEEN 1 AND 64", name="instruments_symbol"),
         CheckConstraint("length(exchange) BETWEEN 1 AND 32", name="instruments_exchange"),
-        CheckConstraint(f"asset_class IN ({', '.join(map(repr, map(str, AssetClass)))})", name="instruments_asset_class"),
+        CheckConstraint(f"asset_class IN ({_ASSET_CLASSES})", name="instruments_asset_class"),
         CheckConstraint("length(currency) BETWEEN 2 AND 16", name="instruments_currency"),
         *_above_zero(
             "tick_size", "point_value", "min_qty", "min_notional", "max_qty", "lot_size", "price_magnifier"

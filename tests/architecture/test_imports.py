@@ -51,10 +51,24 @@ COMMANDS_ONLY = {
     "blaidctl.core.vocabulary",
     *(
         f"blaidctl.{name}{room}"
-        for name in ("access", "accounts", "audit", "database", "doctor", "findings", "fleet", "jobs", "kill", "quickstart", "reaper")
+        for name in (
+            "access",
+            "accounts",
+            "audit",
+            "database",
+            "doctor",
+            "findings",
+            "fleet",
+            "instruments",
+            "jobs",
+            "kill",
+            "quickstart",
+            "reaper",
+        )
         for room in ("", ".commands")
     ),
     "blaidctl.accounts.vocabulary",
+    "blaidctl.instruments.vocabulary",
     "blaidctl.jobs.vocabulary",
     "blaidctl.kill.vocabulary",
 }

@@ -36,8 +36,8 @@ ROUTES = {
     "POST /api/bots/{id}/resurrect": "PRODUCTION",
     "GET /api/bots/{id}/kill-events": "PRODUCTION",
     "GET /api/kill-events": "PRODUCTION",
-    "GET /api/instruments": "501",
-    "GET /api/instruments/{exchange}/{symbol}": "501",
+    "GET /api/instruments": "PRODUCTION",
+    "GET /api/instruments/{exchange}/{symbol}": "PRODUCTION",
     "POST /api/bots/{id}/account-link": "PRODUCTION",
     "DELETE /api/bots/{id}/account-link": "PRODUCTION",
     "GET /api/accounts/{id}/events": "PRODUCTION",
@@ -49,6 +49,8 @@ ROUTES = {
 #: Every command of the command line and what answers it.
 COMMANDS = {
     "PRODUCTION": """
+        instrument load; instrument list; instrument show; instrument deactivate; instrument events;
+        session load; session list; session show; currency add; currency list;
         kill; resurrect; kill-events; guard; status; user add; user list; bot add; bot list; bot show; bot run;
         account add; account link; account unlink; account limits; account list; account show; account events;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
@@ -56,7 +58,6 @@ COMMANDS = {
         db plan; db upgrade; db check; db history; endpoints; doctor; quickstart
     """,
     "501": """
-        instrument load; instrument list; instrument show; instrument deactivate; instrument events;
         ledger import; ledger metrics; ledger equity; ledger reconcile; ledger flow; ledger rate; ledger mark;
         ledger pull; allocation run; allocation audit; allocation show; allocation list;
         backtest run;
