@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from blaidctl.core.execute import Answer
     from blaidctl.core.watch import Watch
 
-#: How often the supervisor looks whether its right was taken, if nobody tells it.
+#: How often the main thread wakes for a signal, and an act that failed is tried again.
 POLL_S = 0.2
+#: How often the supervisor looks whether its right was taken, if nobody tells it.
+LOOK_S = 0.5
 #: A lease holds at least so many heartbeats, whatever BLAIDCTL_HEARTBEAT_S says: one lost beat ends nothing.
 BEATS_A_LEASE = 3
 #: How much longer than the supervisor its keeper waits, beside the grace: it is the second to act, never the first.
@@ -107,23 +109,27 @@ class Outcome:
 
 
 class StopOrders:
-    """What signals say to this program: to stop, or nothing yet. Once told it stays told."""
+    """What signals say to this program: to stop, or nothing yet. An order stays one."""
 
     def __init__(self) -> None:
-        """Begin untold."""
-        self.told = False
+        """Begin without."""
+        self._given = False
         self._news: NewsQueue = SimpleQueue()
+
+    def given(self) -> bool:
+        """Say whether there was an order to stop."""
+        return self._given
 
     def tell(self) -> None:
         """Order to stop. A signal handler may call it, whatever was interrupted: so may a SimpleQueue be put to."""
-        self.told = True
+        self._given = True
         self._news.put(News.ORDERED)
 
     def new_queue(self) -> NewsQueue:
         """Return where news of one process goes, and orders meanwhile: late news of an earlier process is not in it."""
         news: NewsQueue = SimpleQueue()
         self._news = news
-        if self.told:
+        if self._given:
             news.put(News.ORDERED)
         return news
 
@@ -274,7 +280,7 @@ class _Contact(threading.Thread):
         """Stay in contact until the right to run is gone or nobody needs it any more."""
         self._hold_keeper(self._renewed_s)
         while self._speak():
-            self._watch.wait(POLL_S)
+            self._watch.wait(LOOK_S)
         self._watch.close()
 
     def leave(self) -> None:

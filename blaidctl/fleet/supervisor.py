@@ -17,7 +17,7 @@ from blaidctl.core.operation import the_map
 from blaidctl.core.settings import PREFIX
 from blaidctl.core.sql import database_time
 from blaidctl.core.supervise import News
-from blaidctl.core.watch import open_watch
+from blaidctl.core.watch import Subject, open_watch
 from blaidctl.fleet import queries, rules
 from blaidctl.fleet.vocabulary import StopReason
 
@@ -105,16 +105,17 @@ def _stand_by(launch: _Launch, seen: int, orders: supervise.StopOrders) -> tuple
 
     An order that could not be obeyed, because the database went away once more, still stands.
     """
-    watch = open_watch(launch.ctx.database, CHANNEL, launch.bot)
+    subject = Subject(CHANNEL, launch.bot, queries.LAST_KILL_EVENT, {"bot_id": launch.bot})
+    watch = open_watch(launch.ctx.database, subject)
     try:
-        while not orders.told:
+        while not orders.given():
             if _is_ordered(launch, seen):
                 try:
                     return _last_event(launch), _start(launch)
                 except (errors.Unavailable, errors.Unsettled, errors.BotKilled) as refused:
                     talk(f"{refused.message}; still standing by for bot {launch.bot}")
             until = clock.monotonic_s() + STANDBY_LOOK_S
-            while not (orders.told or watch.wait(supervise.POLL_S) or clock.monotonic_s() >= until):
+            while not (orders.given() or watch.wait(supervise.POLL_S) or clock.monotonic_s() >= until):
                 pass
     finally:
         watch.close()
@@ -234,7 +235,7 @@ def _receipt(answer: Answer) -> str:
 
 def _run(launch: _Launch, instance: _Instance, orders: supervise.StopOrders) -> int:
     """Run the process to its end, prove that it is gone, record that."""
-    if orders.told:
+    if orders.given():
         return _settle(instance, StopReason.SUPERVISOR_STOPPED, "not started", f"{instance}: nothing was started")
     told = {f"{PREFIX}BOT_ID": instance.bot, f"{PREFIX}INSTANCE_ID": str(instance.id)}
     try:
@@ -250,7 +251,8 @@ def _terms(ctx: Context) -> supervise.Terms:
 
 
 def _watch(instance: _Instance) -> Watch:
-    return open_watch(instance.ctx.database, CHANNEL, instance.bot)
+    fence = {"id": instance.id, "attempt": instance.attempt}
+    return open_watch(instance.ctx.database, Subject(CHANNEL, instance.bot, queries.WATCH, fence))
 
 
 def _conclude(instance: _Instance, outcome: supervise.Outcome) -> int:

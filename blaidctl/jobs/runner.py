@@ -41,7 +41,7 @@ def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, co
     program = process.program_of(command)
     with supervise.stop_orders() as orders:
         attempt = _begin(ctx, {"type": job_type, "job": job, "reason": reason, "program": program})
-        if orders.told:
+        if orders.given():
             return _settle(attempt, _ENDS[News.ORDERED], "not started", None, f"{attempt}: nothing was started")
         return _supervise(attempt, program, command, orders)
 
