@@ -128,6 +128,13 @@ _STILL_RUNS = "an account link does not end while an instance of its bot is STAR
 _KEEPS_OWNER = "a bot with an open account link keeps its owner"
 _ONLY_STATUS = "broker accounts change in nothing but their status"
 _FIXED = ("id", "user_id", "broker", "external_id", "environment", "currency", "created_at")
+_ABOVE_ZERO = "the limits of an account link are exact numbers above zero"
+#: CHECKs say so already, and a session of SQLite may switch them off.
+_BAD_LIMIT = " OR ".join((
+    *(f"NOT ({above_zero(f'NEW.{name}', 'sqlite')})" for name in DECIMAL_LIMITS),
+    f"NOT ({PERCENT['sqlite'].replace('max_', 'NEW.max_')})",
+    "NEW.max_orders_per_minute <= 0",
+))  # fmt: skip
 _ACTIVE = "SELECT 1 FROM bot_instances WHERE bot_id = OLD.bot_id AND status IN ('STARTING', 'RUNNING')"
 
 # Foreign keys may be switched off, and INSERT OR REPLACE deletes what stands in its way without a delete trigger.
@@ -150,6 +157,14 @@ SQLITE = [
     CREATE TRIGGER account_links_no_replace BEFORE INSERT ON account_links WHEN NEW.id > 0
     BEGIN SELECT RAISE(ABORT, 'account_links: the id exists')
            WHERE EXISTS (SELECT 1 FROM account_links WHERE id = NEW.id); END
+    """,
+    f"""
+    CREATE TRIGGER account_links_limits BEFORE INSERT ON account_links WHEN {_BAD_LIMIT}
+    BEGIN SELECT RAISE(ABORT, '{_ABOVE_ZERO}'); END
+    """,
+    f"""
+    CREATE TRIGGER account_links_limits_after BEFORE UPDATE ON account_links WHEN {_BAD_LIMIT}
+    BEGIN SELECT RAISE(ABORT, '{_ABOVE_ZERO}'); END
     """,
     f"""
     CREATE TRIGGER account_links_no_move BEFORE UPDATE OF id, bot_id, account_id, linked_at ON account_links

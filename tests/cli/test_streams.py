@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.accounts import linked
 from tests.support.commandline import SCRIPT
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def fleet(sqlite_database: Database, cli: CommandLine) -> Database:
     assert cli("user", "add", "alice").code == 0
     for bot in ("momo-1", "carry-2"):
         assert cli("bot", "add", bot, "--user", "alice", "--tag", "futures", "--name", "Zoë 気配値").code == 0
+    linked(cli, "momo-1", "carry-2")
     return sqlite_database
 
 
@@ -37,6 +39,7 @@ def _killed(database: Database) -> bool:
 
 # ---- data here, talk there -----------------------------------------------------------------------------------
 
+ACCOUNT = ("--broker", "ib", "--external-id", "U1", "--environment", "paper", "--currency", "USD")
 DATA = [
     ("kill", *KILL[1:]),
     ("resurrect", "momo-1", "--reason-code", "DRILL_DONE", "--reason", "over"),
@@ -45,6 +48,11 @@ DATA = [
     ("status",),
     ("user", "add", "bob"),
     ("user", "list"),
+    ("account", "add", "x-1", "--user", "alice", *ACCOUNT),
+    ("account", "limits", "momo-1", "--max-contracts", "4"),
+    ("account", "list"),
+    ("account", "show", "alice-paper"),
+    ("account", "events"),
     ("bot", "list"),
     ("bot", "show", "momo-1"),
     ("audit", "tail"),

@@ -165,7 +165,7 @@ def test_who_only_reads_needs_no_turn(cli: CommandLine, sqlite_database: Databas
     with queue.turn(sqlite_database.path, 5):
         done(cli("kill-events"))
         done(cli("status"))
-        assert cli("guard", "a1").code == 0
+        assert cli("guard", "a1").json["result"]["reasons"] == ["NOT_LINKED: bot a1 has no open link to an account"]
 
 
 def _taken(path: Path) -> bool:

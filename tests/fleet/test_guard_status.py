@@ -11,6 +11,7 @@ import pytest
 
 from blaidctl.core.types import time_text
 from tests.kill.fleet import BACK, WHY, bots, done, dump, fleet, instance, operate, refused
+from tests.support.accounts import linked
 from tests.support.jobs import running_jobs
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def says_no(run: Run, *reasons: str) -> None:
 @pytest.mark.operation("guard")
 def test_a_live_bot_may_trade(cli: CommandLine, database: Database):
     fleet(cli)
+    linked(cli, "a1", "a2")
     running = instance(cli, "a1")
     before = dump(database)
     for words in (("a1",), ("a1", "--instance", str(running)), ("a2",)):
@@ -43,6 +45,7 @@ def test_a_live_bot_may_trade(cli: CommandLine, database: Database):
 
 def test_a_killed_bot_may_not_trade_until_it_is_resurrected(cli: CommandLine):
     fleet(cli)
+    linked(cli, "a1", "a2")
     with freezegun.freeze_time("2026-03-04T05:06:07Z"):
         done(cli("kill", "a1", "--reason-code", "LOSS_LIMIT", "--reason", "down"))
     says_no(cli("guard", "a1"), r"BOT_KILLED: .*since 2026-03-04T05:06:07.000000Z by \S+@\S+ \(LOSS_LIMIT\)")
@@ -58,6 +61,7 @@ def test_an_unknown_bot_may_not_trade(cli: CommandLine):
 
 def test_an_instance_that_is_not_current_may_not_trade(cli: CommandLine):
     fleet(cli)
+    linked(cli, "a1")
     mine, other = instance(cli, "a1"), instance(cli, "b1")
     says_no(cli("guard", "a1", "--instance", "99"), "INSTANCE_NOT_FOUND: bot a1 has no instance 99")
     says_no(cli("guard", "a1", "--instance", str(other)), f"INSTANCE_NOT_FOUND: bot a1 has no instance {other}")
@@ -91,7 +95,8 @@ def test_a_guard_that_meets_a_bug_says_no(cli: CommandLine, database: Database, 
 def test_a_state_that_was_set_by_hand_still_says_no(cli: CommandLine, database: Database):
     bots(database, ["a1"])
     database.sql("UPDATE bots SET killed_at = '2026-03-04T05:06:07.000000Z'")
-    says_no(cli("guard", "a1"), r"BOT_KILLED: .*since 2026-03-04T05:06:07.000000Z but no kill event says by whom")
+    by_nobody = r"BOT_KILLED: .*since 2026-03-04T05:06:07.000000Z but no kill event says by whom"
+    says_no(cli("guard", "a1"), by_nobody, "NOT_LINKED: bot a1 has no open link to an account")
 
 
 @pytest.mark.operation("status")

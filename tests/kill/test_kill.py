@@ -25,6 +25,7 @@ from tests.kill.fleet import (
     time_of,
     verified,
 )
+from tests.support.accounts import add_account, link
 
 if TYPE_CHECKING:
     from tests.support.commandline import CommandLine, ProcessCommandLine
@@ -253,11 +254,12 @@ def test_a_dry_run_answers_what_the_kill_then_does(cli: CommandLine):
         (("--tag", "futures"), ["a1", "a2"]),
         (("--exchange", "CME"), ["a1", "a2", "b1"]),
         (("--exchange", "ICE"), ["a2"]),
-        (("--account", "acct-1"), ["a1", "b1"]),
+        (("--account", "acct-1"), ["a1", "a3", "b2"]),
+        (("--account", "acct-2"), ["a2"]),
         (("--user", "alice", "--tag", "fast"), ["a1"]),
         (("--user", "alice", "--exchange", "CME"), ["a1", "a2"]),
-        (("--user", "alice", "--account", "acct-1"), ["a1"]),
-        (("--tag", "fast", "--exchange", "CME", "--account", "acct-1", "--user", "bob"), ["b1"]),
+        (("--user", "alice", "--account", "acct-1"), ["a1", "a3"]),
+        (("--tag", "fast", "--exchange", "CME", "--account", "acct-1", "--user", "alice"), ["a1"]),
     ],
     ids=" ".join,
 )
@@ -265,9 +267,7 @@ def test_a_wide_target_takes_exactly_its_bots(
     cli: CommandLine, database: Database, target: tuple[str, ...], expected: list[str]
 ):
     fleet(cli)
-    instance(cli, "a1", account="acct-1")
-    instance(cli, "b1", account="acct-1", running=False)
-    instance(cli, "a2", account="acct-2")
+    on_accounts(cli, database)
     before = dump(database)
 
     missing = not_killed(cli("kill", *target, *WHY), 2, "CONFIRM_COUNT_MISSING")
@@ -287,10 +287,27 @@ def test_a_wide_target_takes_exactly_its_bots(
     verified(cli)
 
 
-def test_an_account_is_where_an_instance_runs_now(cli: CommandLine):
+def on_accounts(cli: CommandLine, database: Database) -> None:
+    """Linked and running (a1, a2), linked only (a3), running only (b2: a row from before links), linked before (b1)."""
+    for account, user in (("acct-1", "alice"), ("acct-2", "alice"), ("acct-3", "bob")):
+        add_account(cli, account, user)
+    link(cli, ["a1", "a3"], "acct-1")
+    link(cli, ["a2"], "acct-2")
+    link(cli, ["b1"], "acct-3")
+    done(cli("account", "unlink", "b1"))
+    instance(cli, "a1")
+    instance(cli, "a2", account="acct-2", running=False)
+    old = instance(cli, "b2")
+    database.sql(f"UPDATE bot_instances SET account_id = 'acct-1' WHERE id = {old}")
+
+
+def test_an_account_is_where_a_bot_is_linked_or_runs_now(cli: CommandLine):
     fleet(cli)
+    link(cli, ["a1"], add_account(cli, "acct-1", "alice"))
     ended = instance(cli, "a1", account="acct-1")
     operate(cli, "instance finish", {"instance": ended, "attempt": 1, "stop_reason": "EXITED", "exit_status": "0"})
+    assert done(cli("kill", "--account", "acct-1", *WHY, "--confirm-count", "1", "--dry-run")).code == 0
+    done(cli("account", "unlink", "a1"))
     not_killed(cli("kill", "--account", "acct-1", *WHY, "--confirm-count", "1"), 4, "COUNT_MISMATCH")
     not_killed(cli("kill", "--account", "acct-1", *WHY), 3, "NOTHING_MATCHED")
 

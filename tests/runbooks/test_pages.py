@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.accounts import linked
+
 RUNBOOKS = Path(__file__).parents[2] / "runbooks"
 PAGES = sorted(page.name for page in RUNBOOKS.glob("*.md"))
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -25,6 +27,7 @@ def test_every_block_of_the_page_works(page, database, cli, tmp_path, home):
         ("bot", "add", "carry-2", "--user", "alice", "--tag", "fx"),
     ):
         assert cli(*words).code == 0
+    linked(cli, "momo-1", "carry-2")
     environment = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
         "HOME": str(home),
