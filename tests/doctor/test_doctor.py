@@ -337,9 +337,9 @@ def test_a_superuser_is_a_finding(postgres_database: Database, cli: CommandLine)
         ("GRANT DELETE ON audit_log TO {app}", "may do too much: DELETE audit_log"),
         ("GRANT UPDATE (reason) ON kill_events TO {app}", "may do too much: UPDATE kill_events"),
         ("GRANT TRUNCATE ON job_events TO {app}", "may do too much: TRUNCATE job_events"),
-        ("REVOKE INSERT ON kill_events FROM {app}", "INSERT kill_events; its commands will be refused"),
+        ("REVOKE INSERT ON kill_events FROM {app}", "INSERT kill_events"),
         ("REVOKE SELECT ON requests FROM {app}", "SELECT requests"),
-        ("REVOKE UPDATE (killed_at) ON bots FROM {app}", "UPDATE bots.killed_at; its commands will be refused"),
+        ("REVOKE UPDATE (killed_at) ON bots FROM {app}", "UPDATE bots.killed_at"),
     ],
 )
 def test_the_rights_of_the_role_are_judged(postgres_database, app, cli: CommandLine, change: str, sentence: str):
