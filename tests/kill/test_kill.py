@@ -370,6 +370,8 @@ def test_a_resurrect_names_the_kill_that_it_ends_and_starts_nothing(cli: Command
         "effect": "APPLIED",
         "resurrect_event_id": killed + 2,
         "ends_kill_event_id": killed,
+        "last_instance_id": stopped,
+        "restarted": None,
     }
     assert killed_at(database, "a1") is None
     assert database.sql(INSTANCES) == before == [(stopped, "STOPPED", "KILLED", None)]
