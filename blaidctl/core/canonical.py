@@ -40,10 +40,12 @@ def _refuse_inexact(value: Any) -> None:
             if not (isinstance(key, str) and key.isascii()):
                 msg = f"key {key!r} is not ASCII text"
                 raise TypeError(msg)
-            _refuse_inexact(item)
+            if type(item) is not str:  # most are, and a call each is most of the work
+                _refuse_inexact(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            _refuse_inexact(item)
+            if type(item) is not str:
+                _refuse_inexact(item)
     else:
         msg = f"{type(value).__name__} has no canonical form here; write money and times as strings"
         raise TypeError(msg)

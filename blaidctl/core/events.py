@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +71,22 @@ def _integer(value: Any) -> str:
     return str(value)
 
 
-@lru_cache(maxsize=256)
 def _json(text: str) -> str:
-    return canonical(json.loads(text))
+    """Return a stored JSON text in canonical form."""
+    return _texts.get(text) or _remembered(text, canonical(json.loads(text)))
+
+
+#: Stored JSON text → its canonical form, of what was written or read last: much of it repeats, and what SQLite gives
+#: back is the canonical text that it was given.
+_texts: dict[str, str] = {}
+_MOST_TEXTS = 4_096
+
+
+def _remembered(text: str, canonical_text: str) -> str:
+    if len(_texts) >= _MOST_TEXTS:
+        _texts.clear()
+    _texts[text] = canonical_text
+    return canonical_text
 
 
 _ENCODERS: dict[str, Callable[[Any], str]] = {"text": quote, "time": quote, "integer": _integer, "json": _json}
@@ -111,7 +123,10 @@ def insert(
 
 
 def _bindable(value: Any, kind: str) -> Any:
-    return canonical(value) if kind == "json" and value is not None else value
+    if kind != "json" or value is None:
+        return value
+    text = canonical(value)
+    return _remembered(text, text)
 
 
 def _in_json(value: Any, kind: str) -> Any:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import decimals, errors
@@ -222,13 +224,19 @@ def _checked(given: Mapping[str, str]) -> tuple[dict[str, str | None], list[str]
             values[name] = None
             continue
         try:
-            values[name] = decimals.text_of(decimals.positive(text))
+            values[name] = _amount(text)
         except ValueError as error:
             problems.append(f"{name}: {error if text else 'is missing'}")
     least, most = values.get("min_qty"), values.get("max_qty")
-    if least and most and decimals.read(least) > decimals.read(most):
+    if least and most and Decimal(least) > Decimal(most):
         problems.append(f"min_qty {least} is above max_qty {most}")
     return values, problems
+
+
+@lru_cache(4_096)
+def _amount(text: str) -> str:
+    """Return the canonical text of an amount above zero; the same few stand in most rows."""
+    return decimals.text_of(decimals.positive(text))
 
 
 _ASSET_CLASSES = frozenset(map(str, AssetClass))

@@ -9,19 +9,24 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
-from blaidctl.instruments.rows import Refusal, Row
+from blaidctl.instruments.rows import KEY, VALUES, Refusal, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TABLES = """
+_COLUMNS = (*KEY, *VALUES)
+_TABLES = f"""
     PRAGMA journal_mode = OFF;
     PRAGMA synchronous = OFF;
     PRAGMA cache_size = -2048;
-    CREATE TABLE rows (line INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, row TEXT NOT NULL) STRICT;
+    CREATE TABLE rows (line INTEGER PRIMARY KEY, {", ".join(_COLUMNS)}, sessions, UNIQUE ({", ".join(KEY)}));
     CREATE TABLE refusals (line INTEGER PRIMARY KEY, refusal TEXT NOT NULL) STRICT;
     BEGIN;
 """
+_INSERT = f"INSERT INTO rows VALUES (?, {', '.join('?' * len(_COLUMNS))}, ?) ON CONFLICT DO NOTHING"
+_SAME = f"SELECT line FROM rows WHERE {' AND '.join(f'{name} = ?' for name in KEY)}"
+#: Session names hold no control characters.
+_BETWEEN = "\n"
 
 
 class Spool:
@@ -41,12 +46,10 @@ class Spool:
     def add(self, row: Row) -> None:
         """Keep a row. A key that stands twice says two things: neither of its rows is kept."""
         self.rows_read += 1
-        key = json.dumps(row.key)
-        text = json.dumps([row.values, row.sessions])
-        kept = "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING"
-        if self._disk.execute(kept, (row.line, key, text)).rowcount:
+        values = map(row.values.__getitem__, _COLUMNS)
+        if self._disk.execute(_INSERT, (row.line, *values, _BETWEEN.join(row.sessions))).rowcount:
             return
-        ((first,),) = self._disk.execute("SELECT line FROM rows WHERE key = ?", (key,)).fetchall()
+        ((first,),) = self._disk.execute(_SAME, row.key).fetchall()
         for line, other in ((first, row.line), (row.line, first)):
             self._refuse(Refusal(line, (f"the same key stands on line {other}",), row.key))
 
@@ -61,17 +64,14 @@ class Spool:
 
     def batches(self, size: int) -> Iterator[list[Row]]:
         """Yield the rows that stand, in order of their lines."""
-        sql = "SELECT line, row FROM rows WHERE line NOT IN (SELECT line FROM refusals) ORDER BY line"
-        found = self._disk.execute(sql)
+        found = self._disk.execute("SELECT * FROM rows WHERE line NOT IN (SELECT line FROM refusals) ORDER BY line")
         while batch := found.fetchmany(size):
-            yield [Row(line, *_pair(text)) for line, text in batch]
+            yield [
+                Row(line, dict(zip(_COLUMNS, values, strict=True)), tuple(sessions.split(_BETWEEN)))
+                for line, *values, sessions in batch
+            ]
 
     def refusals(self) -> Iterator[Refusal]:
         """Yield the refusals, in order of their lines."""
         for line, text in self._disk.execute("SELECT line, refusal FROM refusals ORDER BY line"):
             yield Refusal(line, *map(tuple, json.loads(text)))
-
-
-def _pair(text: str) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    values, sessions = json.loads(text)
-    return values, tuple(sessions)
