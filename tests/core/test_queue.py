@@ -17,7 +17,7 @@ from tests.kill.fleet import WHY, bots, done, events
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.commandline import CommandLine
+    from tests.support.commandline import CommandLine, ProcessCommandLine
     from tests.support.database import Database
 
 
@@ -157,6 +157,24 @@ def test_who_holds_the_queue_without_writing_cannot_stop_a_kill(cli: CommandLine
     finally:
         os.close(descriptor)
     assert len(events(sqlite_database)) == 1
+
+
+def test_kills_are_done_in_the_order_in_which_they_came(process: ProcessCommandLine, sqlite_database: Database):
+    """None passes those that wait: SQLite's own lock goes to whoever asks at the right moment."""
+    names = bots(sqlite_database, ["a3", "a1", "a4", "a2"])
+    assert sqlite_database.path is not None
+    file = Path(f"{sqlite_database.path}{queue.SUFFIX}")
+    patient = {"BLAIDCTL_KILL_LOCK_TIMEOUT_S": "60"}
+    waiting = []
+    with queue.turn(sqlite_database.path, 30):
+        for number, bot in enumerate(names):
+            waiting.append(process.spawn("kill", bot, *WHY, env=patient))
+            wait_until(lambda expected=number + 1: waiting_on(file) == expected)  # type: ignore[misc]
+        assert events(sqlite_database) == []
+    for kill in waiting:
+        kill.communicate(timeout=30)
+        assert kill.returncode == 0
+    assert [bot for bot, *_ in events(sqlite_database)] == names
 
 
 def test_who_only_reads_needs_no_turn(cli: CommandLine, sqlite_database: Database):

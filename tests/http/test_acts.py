@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.http.desk import KILL, RESURRECT, answer, problem, same_as_cli
-from tests.kill.fleet import WHY, done, entries, events, instance, verified
+from tests.kill.fleet import BACK, WHY, done, entries, events, instance, verified
 
 if TYPE_CHECKING:
     from tests.http.desk import Desk
@@ -49,6 +49,19 @@ def test_a_wait_that_runs_out_is_done_and_says_that_it_is_not_proven(served: Des
     command_line = cli("kill", "a1", *WHY, "--wait", "0")
     assert command_line.code == 1
     assert body["finding"] | {"trace_id": ""} == command_line.error | {"trace_id": ""}
+
+
+@pytest.mark.usefixtures("sqlite_database")
+def test_a_restart_that_nobody_makes_is_done_and_says_that_nothing_was_started(served: Desk, cli: CommandLine):
+    answer(served.alice.post("/api/bots/a1/kill", json=KILL))
+    body = answer(served.alice.post("/api/bots/a1/resurrect", json=RESURRECT | {"restart": True, "wait": 0}))
+    assert (body["result"]["effect"], body["result"]["restarted"]) == ("APPLIED", [])
+    command_line = cli("resurrect", "a1", *BACK, "--restart", "--wait", "0")
+    assert command_line.code == 1
+    assert body["finding"] | {"trace_id": ""} == command_line.error | {"trace_id": ""}
+    for wait in (-1, 31):
+        over = served.alice.post("/api/bots/a1/resurrect", json=RESURRECT | {"restart": True, "wait": wait})
+        problem(over, 422, "INVALID_REQUEST")
 
 
 def test_a_user_s_fleet_ends_where_another_s_begins(served: Desk, cli: CommandLine, database: Database):

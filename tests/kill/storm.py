@@ -1,7 +1,6 @@
 """Many real processes on one database, forked from one that has everything loaded: `python -m tests.kill.storm MODE …`.
 
     storm SECONDS WORKERS RAW FOLDER    kill, resurrect, start, run, finish on three bots; raw SQL between; a sampler
-    fair SECONDS WORKERS FOLDER         kill one bot each, as fast as the lock is granted; how long each call took
     crash FOLDER                        SIGKILL a kill at each of its boundaries, then run it again
 
 Prints one JSON document. The database is BLAIDCTL_DATABASE_URL, as for the product.
@@ -27,7 +26,7 @@ import blaidctl.audit.verify
 import blaidctl.fleet.service
 import blaidctl.kill.service  # noqa: F401 - see above
 from blaidctl.cli import main as blaidctl_main
-from blaidctl.core import command, db, errors, execute, queue, sql
+from blaidctl.core import command, db, errors, execute, sql
 from blaidctl.core.operation import the_map
 
 if TYPE_CHECKING:
@@ -195,27 +194,6 @@ def storm(seconds: float, workers: int, raws: int, folder: Path) -> dict[str, An
     return {"book": total, "unexpected": unexpected, "ends": ends}
 
 
-# ---- fairness ------------------------------------------------------------------------------------------------
-
-
-def fair(seconds: float, workers: int, folder: Path) -> dict[str, Any]:
-    """Kill as fast as the one write lock goes round; return the duration of every call of every process."""
-    if os.environ.get("STORM_NO_QUEUE"):
-        queue.turn = lambda _path, limit_s: contextlib.nullcontext(float(limit_s))  # type: ignore[assignment]
-
-    def work(bot: str) -> list[float]:
-        until, waits = time.monotonic() + seconds, []
-        while (began := time.monotonic()) < until:
-            code, _, said = cli("kill", bot, *WHY)
-            assert code == 0, said
-            waits.append(time.monotonic() - began)
-        return waits
-
-    names = [f"b{n}" for n in range(workers)]
-    ends = reap([forked(lambda bot=name: work(bot), folder, name) for name in names])  # type: ignore[misc]
-    return {"ends": ends, "waits": [json.loads((folder / name).read_text()) for name in names]}
-
-
 # ---- crashes -------------------------------------------------------------------------------------------------
 
 BOUNDARIES = (
@@ -275,8 +253,6 @@ def main(mode: str, *words: str) -> None:
     """Do what the mode says and print it."""
     if mode == "storm":
         found = storm(float(words[0]), int(words[1]), int(words[2]), Path(words[3]))
-    elif mode == "fair":
-        found = fair(float(words[0]), int(words[1]), Path(words[2]))
     else:
         found = crash(Path(words[0]))
     sys.stdout.write(json.dumps(found))
