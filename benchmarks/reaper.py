@@ -170,7 +170,7 @@ def idle(place: Place, template: str, pairs: int) -> Figure:
             looks_s.append(common.seconds(run.look))
             return looks_s[-1]
 
-        with contextlib.closing(place.raw(name)) as connection:
+        with contextlib.closing(place.raw(name)) as connection, ctx.database.kept_open():
             if place.kind == "postgresql":
                 connection.execute("VACUUM ANALYZE jobs")
                 connection.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off")

@@ -64,16 +64,33 @@ AHEAD_INSTANCES = Query(f"""
 COUNT_AHEAD_INSTANCES = Query(f"SELECT count(*) AS n FROM bot_instances WHERE {_ACTIVE} AND heartbeat_at > :limit_at")
 
 #: Stops on this host that no supervisor has confirmed although it had the time to.
-_UNPROVEN = """
-    SELECT id, attempt, boot_id, pid, pid_started, mark FROM bot_instances
-     WHERE stopped_at IS NOT NULL AND stop_confirmed_at IS NULL AND host = :host AND {overdue} ORDER BY id LIMIT :limit
-"""
+_OVERDUE = {
+    "sqlite": "julianday(stopped_at) + max(stale_after_s, :patience_s) / 86400.0 < julianday(:now)",
+    "postgresql": "stopped_at + make_interval(secs => greatest(stale_after_s, :patience_s)) < :now",
+}
+_UNPROVEN = "stopped_at IS NOT NULL AND stop_confirmed_at IS NULL AND host = :host AND {overdue}"
 UNPROVEN = Query(
-    sqlite=_UNPROVEN.format(
-        overdue="julianday(stopped_at) + max(stale_after_s, :patience_s) / 86400.0 < julianday(:now)"
+    **{
+        kind: "SELECT id, attempt, boot_id, pid, pid_started, mark FROM bot_instances"
+        f" WHERE {_UNPROVEN.format(overdue=overdue)} ORDER BY id LIMIT :limit"
+        for kind, overdue in _OVERDUE.items()
+    }
+)
+
+#: Whether there is anything to look at: all that an idle run asks.
+_ANYTHING = f"""
+    SELECT EXISTS (SELECT 1 FROM jobs WHERE status = 'RUNNING' AND due_at < :now AND (deadline_at < :now OR {{job}})),
+           EXISTS (SELECT 1 FROM bot_instances WHERE {_ACTIVE} AND {{instance}}),
+           EXISTS (SELECT 1 FROM jobs WHERE status = 'RUNNING' AND heartbeat_at > :limit_at),
+           EXISTS (SELECT 1 FROM bot_instances WHERE {_ACTIVE} AND heartbeat_at > :limit_at),
+           EXISTS (SELECT 1 FROM bot_instances WHERE {{unproven}})
+"""
+ANYTHING = Query(
+    sqlite=_ANYTHING.format(
+        job=_SILENT["sqlite"], instance=SILENT_SQLITE, unproven=_UNPROVEN.format(overdue=_OVERDUE["sqlite"])
     ),
-    postgresql=_UNPROVEN.format(
-        overdue="stopped_at + make_interval(secs => greatest(stale_after_s, :patience_s)) < :now"
+    postgresql=_ANYTHING.format(
+        job=_SILENT["postgresql"], instance=SILENT_POSTGRESQL, unproven=_UNPROVEN.format(overdue=_OVERDUE["postgresql"])
     ),
 )
 

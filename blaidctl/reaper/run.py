@@ -144,11 +144,11 @@ class Run:
         """Do it all; what is committed before an error stays, and the error says how much that is."""
         started_at = self.ctx.now()
         try:
-            self.look()
             with self.ctx.database.kept_open():
+                self.look()
                 self._reap_all()
-            self._end_remains()
-            return self._recorded(started_at)
+                self._end_remains()
+                return self._recorded(started_at)
         except errors.BlaidError as error:
             raise self._cut_off(error) from error
 
@@ -164,20 +164,21 @@ class Run:
     def look(self) -> None:
         """Find what is silent, late or ahead, and stops on this host that nobody confirmed, in one read transaction."""
         settings = self.ctx.settings
+        here = {"host": self.ctx.machine.host, "patience_s": settings.grace_s + settings.lease_s}
         with self.ctx.database.reading() as connection:
             check_schema(connection)
             now = database_time(connection, self.ctx.now())
-            for herd in self.herds:
-                self._look_at(connection, herd, now)
-                self._look_ahead(connection, herd, now)
-            rows = queries.UNPROVEN.on(
-                connection,
-                host=self.ctx.machine.host,
-                now=now,
-                patience_s=settings.grace_s + settings.lease_s,
-                limit=self.request.max_items,
-            )
-            self.remains += [("stop", contract.LeftProcess(**row)) for row in rows_of(rows)]
+            limit_at = now + timedelta(seconds=AHEAD_S)
+            found: Sequence[Any] = queries.ANYTHING.on(connection, now=now, limit_at=limit_at, **here).one()
+            silent, ahead, unproven = found[:2], found[2:4], found[4]
+            for herd, any_silent, any_ahead in zip(self.herds, silent, ahead, strict=True):
+                if any_silent:
+                    self._look_at(connection, herd, now)
+                if any_ahead:
+                    self._look_ahead(connection, herd, now, limit_at)
+            if unproven:
+                rows = rows_of(queries.UNPROVEN.on(connection, now=now, limit=self.request.max_items, **here))
+                self.remains += [("stop", contract.LeftProcess(**row)) for row in rows]
 
     def _look_at(self, connection: Connection, herd: _Herd, now: datetime) -> None:
         limit = self.request.max_items
@@ -190,8 +191,7 @@ class Run:
         last = found[-1].due_at if found else None
         herd.until_at = read_time(last) if isinstance(last, str) else last
 
-    def _look_ahead(self, connection: Connection, herd: _Herd, now: datetime) -> None:
-        limit_at = now + timedelta(seconds=AHEAD_S)
+    def _look_ahead(self, connection: Connection, herd: _Herd, now: datetime, limit_at: datetime) -> None:
         found = list(rows_of(herd.ahead.on(connection, limit_at=limit_at, limit=rules.MOST_NAMED + 1)))
         for row in found[: rules.MOST_NAMED]:
             ahead_s = (row["heartbeat_at"] - now).total_seconds()

@@ -90,6 +90,15 @@ def test_what_a_reaped_job_left_is_killed(cli: CommandLine, database: Database, 
     assert database.sql("SELECT count(*) FROM job_events WHERE event = 'FAILED'") == [(5,)]
 
 
+def test_a_dry_run_leaves_processes_alone(cli: CommandLine, database: Database, left: Callable[[], Process]):
+    working, trading = left(), left()
+    herd(cli, deadline_in_s=-1, **working.recorded())
+    instance(database, **trading.recorded(), status="STOPPED", stop_reason="KILLED", stopped_at=long_ago())
+    result(cli("job", "reap", "--dry-run"), jobs_looked=1, jobs_reaped=1, stops_looked=1)
+    assert working.lives()
+    assert trading.lives()
+
+
 def test_nobody_else_is_signalled(cli: CommandLine, left: Callable[[], Process]):
     """A pid that was given away, one of before the last boot, one of another host."""
     reused, before, elsewhere = left(), left(), left()

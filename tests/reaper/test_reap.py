@@ -504,9 +504,11 @@ def test_every_look_at_jobs_is_a_scan_of_an_index_of_the_running_ones(cli: Comma
         (queries.COUNT_JOBS, "jobs_due"),
         (queries.AHEAD_JOBS, "jobs_heartbeat"),
         (queries.COUNT_AHEAD_JOBS, "jobs_heartbeat"),
+        (queries.ANYTHING, "jobs_due"),
+        (queries.ANYTHING, "jobs_heartbeat"),
     ):
         text = str(query.clause(database.kind)).replace(":limit_at", ahead).replace(":until_at", now)
-        text = text.replace(":limit", "10")
+        text = text.replace(":limit", "10").replace(":host", "'here'").replace(":patience_s", "20")
         with contextlib.closing(database.raw()) as connection:
             if database.kind == "postgresql":
                 text = text.replace(":now", f"{now}::timestamptz")
