@@ -294,6 +294,9 @@ class _Contact(threading.Thread):
         with self._speaking:
             if self._leaving.is_set():
                 return False
+            if clock.lease_s() >= self.lease_ends_s:  # the host slept, or the clock jumped: what is lost stays lost
+                self._news.put(News.LEASE_LOST)
+                return False
             try:
                 self._touch()
             except RightTaken:

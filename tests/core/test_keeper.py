@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blaidctl.core import keeper, process
-from tests.support.processes import HOSTILE, LIMIT_S, lives, numbers_in, parent_of, wait_for
+from tests.support.processes import HOSTILE, LIMIT_S, lives, numbers_in, parent_of, tracer, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +45,7 @@ def supervised(tmp_path: Path, *command: str, lease_s: str = LONG_S) -> Iterator
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        start_new_session=True,
     ) as supervisor:
         try:
             yield supervisor
@@ -97,11 +98,13 @@ def over(group: process.Group) -> None:
 # ---- who dies, who hangs -------------------------------------------------------------------------------------
 
 
-def test_the_supervisor_is_killed_and_the_keeper_ends_all(tmp_path: Path, hostile: Callable[[], list[int]]):
+def test_the_supervisor_is_killed_with_its_group_and_the_keeper_ends_all(
+    tmp_path: Path, hostile: Callable[[], list[int]]
+):
     with supervised(tmp_path, sys.executable, "hostile.py") as supervisor:
         kept_by = parent_of(command_of(supervisor))
         pids = hostile()
-        supervisor.kill()
+        os.killpg(supervisor.pid, signal.SIGKILL)
     wait_for(lambda: not any(map(lives, [*pids, kept_by])))
 
 
@@ -114,6 +117,37 @@ def test_the_keeper_is_killed_and_the_supervisor_ends_all(kept: tuple[process.Gr
     assert not any(map(lives, pids))
     assert group.exit_status == "signal 9 SIGKILL", "the parent-death signal"
     assert keeper.children("self") == []
+
+
+def test_what_a_dead_keeper_left_gets_its_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    spare = "trap 'echo bye >said; exit' TERM; echo $$ >spare; while :; do sleep 0.02; done"
+    words = ["sh", "-c", 'sh -c "$0" & sleep 300', spare]
+    with process.Group(process.program_of(words), words, os.environ) as group:
+        (left,) = numbers_in(tmp_path / "spare")
+        os.kill(parent_of(group.pid), signal.SIGKILL)
+        over(group)
+        assert group.end(LIMIT_S)
+    assert not lives(left)
+    assert (tmp_path / "said").read_text() == "bye\n"
+
+
+def test_a_keeper_that_cannot_be_waited_for_does_not_hold_its_supervisor(monkeypatch: pytest.MonkeyPatch):
+    """A debugger holds it."""
+    monkeypatch.setattr(process, "GONE_WITHIN_S", 1)
+    words = ["sleep", "300"]
+    with tracer() as trace:
+        with process.Group(process.program_of(words), words, os.environ) as first:
+            trace(parent_of(first.pid))
+            assert first.end(0), "it did its work, and said so"
+        with process.Group(process.program_of(words), words, os.environ) as second:
+            trace(parent_of(second.pid))
+            os.kill(parent_of(second.pid), signal.SIGKILL)
+            over(second)
+            assert not second.end(0), "what it left is proven only when it is gone itself"
+    for group in (first, second):
+        group._keeper.wait(LIMIT_S)  # noqa: SLF001 - without its tracer it can be waited for
+    os.waitpid(second.pid, 0)
 
 
 def test_the_keeper_is_stopped_and_the_supervisor_ends_all(kept: tuple[process.Group, int, list[int]]):
