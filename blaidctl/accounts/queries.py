@@ -52,10 +52,12 @@ _EVENT = (
     "id, account_id, bot_id, link_id, action, before, after, policy_sha256, error_code, message, actor, reason,"
     " created_at, trace_id"
 )
-#: A caller of a scope sees what concerns its own bots: a refused attempt of another user's bot is the desk's to see.
+#: A caller of a scope sees what was done to its own bots, and what was refused to itself: what another user or the desk
+#: was refused may name what belongs to others.
 LIST_EVENTS = Query(f"""
     SELECT {_EVENT} FROM broker_account_events e
      WHERE (CAST(:account_id AS TEXT) IS NULL OR e.account_id = :account_id)
-       AND (CAST(:scope AS TEXT) IS NULL OR e.bot_id IN (SELECT id FROM bots WHERE user_id = :scope))
+       AND (CAST(:scope AS TEXT) IS NULL OR (e.bot_id IN (SELECT id FROM bots WHERE user_id = :scope)
+                                             AND (e.action <> 'REFUSED' OR e.actor = :scope)))
      ORDER BY e.id DESC LIMIT :limit
 """)

@@ -114,6 +114,9 @@ def _end(limit: Limit, table: Mapping[str, Any], name: str) -> Decimal:
     if name not in table:
         msg = "it is missing"
         raise ValueError(msg)
+    if not isinstance(table[name], str | int) or isinstance(table[name], bool):
+        msg = f"{table[name]} is neither a whole number nor a string: a float is not exact"
+        raise ValueError(msg)  # noqa: TRY004 - a problem of the file, as all others
     value = exact(table[name])
     if limit in WHOLE and value != value.to_integral_value():
         msg = f"{text_of(value)} is not a whole number"
