@@ -158,7 +158,7 @@ def test_a_thousand_refused_lines_are_listed_and_all_are_counted(cli, home):
     assert len(run.error["missing_requirements"]) == 1000
 
 
-def test_max_qty_is_never_invented_and_a_load_that_requires_it_refuses_the_row(cli, database, home):
+def test_max_qty_is_never_invented_and_a_load_that_requires_it_refuses_the_row(cli, home):
     a_session(cli)
     path = file(home, text({"symbol": "A"}, {"symbol": "B", "max_qty": "10"}))
     run = cli("instrument", "load", path, "--require-max-qty")
