@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blaidctl.accounts import policy, queries, rules
-from blaidctl.accounts.service import limits_of
 from blaidctl.accounts.vocabulary import AccountStatus
 
 if TYPE_CHECKING:
@@ -23,5 +22,5 @@ def reasons(tx: Tx, bot: Row) -> Iterator[str]:
         return
     if link["status"] != AccountStatus.OPEN:
         yield f"ACCOUNT_CLOSED: account {link['account_id']} is {link['status']}"
-    for what in rules.out_of_range(policy.in_force(tx.ctx.settings), limits_of(link)):
+    for what in rules.out_of_range(policy.in_force(tx.ctx.settings), rules.limits_of(link)):
         yield f"LIMIT_OUT_OF_RANGE: {what}"

@@ -127,6 +127,11 @@ def _end(limit: Limit, table: Mapping[str, Any], name: str) -> Decimal:
     return value
 
 
+def limits_of(link: Mapping[str, Any]) -> dict[Limit, Decimal]:
+    """Return the six limits of a link's row."""
+    return {limit: Decimal(link[limit]) for limit in Limit}
+
+
 def missing(limits: Mapping[Limit, Decimal]) -> list[Limit]:
     """Return the limits that are not given."""
     return [limit for limit in Limit if limit not in limits]

@@ -18,6 +18,7 @@ from blaidctl.core.types import time_text
 from blaidctl.fleet.rules import closest
 from blaidctl.fleet.service import require_bot, require_user
 from blaidctl.fleet.vocabulary import Existence
+from blaidctl.instruments import currencies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +43,7 @@ def add_account(tx: Tx, request: contract.AddAccount) -> contract.AddedAccount:
         "currency": request.currency,
     }
     _refuse_held(tx, request)
+    _refuse_unknown_currency(tx, request.currency)
     known = tx.first(queries.FIND_ACCOUNT, id=request.id, scope=None)
     if known:
         other = sorted(name for name, value in values.items() if known[name] != value)
@@ -58,6 +60,15 @@ def add_account(tx: Tx, request: contract.AddAccount) -> contract.AddedAccount:
         effect=Existence.EXISTS if known else Existence.CREATED,
         **values,
     )
+
+
+def _refuse_unknown_currency(tx: Tx, code: str) -> None:
+    if not currencies.known(tx)(code):
+        raise errors.InvalidRequest(
+            f"{code} is not a known currency",
+            missing=["currency: a code of ISO 4217, or one that was declared"],
+            next_steps=[f"If it is one all the same, declare it: `blaidctl currency add {code} --places N`."],
+        )
 
 
 def _refuse_held(tx: Tx, request: contract.AddAccount) -> None:
@@ -103,7 +114,7 @@ def _fields(model: type[contract.OpenLink], row: Row) -> Row:
 
 
 def _beside(link: Row, now: Policy | None) -> Iterator[contract.LimitInForce]:
-    for limit, value in limits_of(link).items():
+    for limit, value in rules.limits_of(link).items():
         allowed = now.ranges[limit] if now else None
         yield contract.LimitInForce(
             bot_id=link["bot_id"],
@@ -114,11 +125,6 @@ def _beside(link: Row, now: Policy | None) -> Iterator[contract.LimitInForce]:
             in_range=value in allowed if allowed else None,
             unit=rules.UNITS[limit],
         )
-
-
-def limits_of(link: Row) -> dict[Limit, Decimal]:
-    """Return the six limits of a link's row."""
-    return {limit: Decimal(link[limit]) for limit in Limit}
 
 
 def require_account(tx: Tx, account_id: str) -> Row:
@@ -196,7 +202,7 @@ def unlink_account(tx: Tx, request: contract.UnlinkAccount) -> contract.Unlinked
         named = [f"instance {row['id']} is {row['status']} on {row['host']} (pid {row['pid']})" for row in running]
         raise errors.InstanceRunning(f"bot {bot['id']} runs: {named[0]}", missing=named)
     tx.run(queries.END_LINK, id=link["id"], unlinked_at=tx.now)
-    ended = _Change(AccountAction.UNLINK, limits_of(link), None, policy.hash_in_force(tx.ctx.settings))
+    ended = _Change(AccountAction.UNLINK, rules.limits_of(link), None, policy.hash_in_force(tx.ctx.settings))
     event = _record(tx, request, link, ended)
     return contract.Unlinked(
         bot_id=bot["id"], account_id=link["account_id"], effect=LinkEffect.UNLINKED, link_id=link["id"], event_id=event
@@ -208,7 +214,7 @@ def change_limits(tx: Tx, request: contract.ChangeLimits) -> contract.ChangedLim
     now = policy.in_force(tx.ctx.settings)
     bot = require_bot(tx, request.bot, lock=True)
     link = _require_link(tx, bot["id"])
-    before = limits_of(link)
+    before = rules.limits_of(link)
     after = before | request.limits()
     _refuse_limits(now, after)
     changed = [limit for limit in Limit if before[limit] != after[limit]]
@@ -288,7 +294,7 @@ def record_refusal(tx: Tx, request: Act, error: errors.BlaidError) -> None:
         "bot_id": bot["id"] if bot else None,
         "link_id": None,
         "action": AccountAction.REFUSED,
-        "before": _state(link, limits_of(link)) if link else None,
+        "before": _state(link, rules.limits_of(link)) if link else None,
         "after": asked,
         "policy_sha256": policy.hash_in_force(tx.ctx.settings),
         "error_code": error.error_code,

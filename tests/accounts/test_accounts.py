@@ -35,6 +35,8 @@ def test_an_account_is_registered_once(cli: CommandLine, database: Database):
     assert [(row["id"], row["user_id"], row["bots"]) for row in listed] == [("ib-1", "alice", 0), ("ib-2", "bob", 0)]
     assert [row["id"] for row in done(cli("account", "list", "--user", "bob")).json["result"]["accounts"]] == ["ib-2"]
     refused(cli("account", "list", "--user", "carol"), 3, "USER_NOT_FOUND")
+    done(cli("currency", "add", "USDT", "--places", "6"))
+    add_account(cli, "venue-1", "bob", currency="USDT")
     entry = entries(database)[2]
     assert (entry["action"], entry["what"]["target"], entry["what"]["reason"]) == (
         "account add", {"account": "ib-1"}, REASON[1],

@@ -290,6 +290,8 @@ def test_what_is_no_number_is_bad_input_on_both_entrances(
         ("broker", "IBKR"),
         ("currency", "usd"),
         ("currency", "DOLLAR!"),
+        ("currency", "USX"),
+        ("currency", "XXX"),
         ("environment", "demo"),
     ],
 )

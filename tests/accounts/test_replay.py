@@ -88,9 +88,8 @@ def test_a_deleted_refusal_is_missed(told: CommandLine, database: Database, even
 def test_an_added_refusal_belongs_to_no_entry(told: CommandLine, database: Database, of: str):
     rest = "account_id, bot_id, link_id, action, before, after, policy_sha256, error_code, message, actor, reason"
     rest += ", created_at, trace_id"
-    database.sql(
-        f"INSERT INTO broker_account_events (act_id, {rest}) SELECT {of}, {rest} FROM broker_account_events WHERE id = 1"
-    )
+    copy = f"SELECT {of}, {rest} FROM broker_account_events WHERE id = 1"
+    database.sql(f"INSERT INTO broker_account_events (act_id, {rest}) {copy}")
     run, checks, _ = broken(told)
     assert checks == {"broker_account_events"}
     assert "event rows that no audit entry covers: ids 8 to 8" in run.stderr
