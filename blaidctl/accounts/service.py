@@ -7,7 +7,6 @@ holds it is a unique key. Each refusal is an event as well (`record_refusal`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.accounts import contract, policy, queries, rules
@@ -22,6 +21,7 @@ from blaidctl.instruments import currencies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from decimal import Decimal
 
     from blaidctl.accounts.rules import Policy
     from blaidctl.core.contract import Act

@@ -13,6 +13,7 @@ from blaidctl.core.operation import the_map
 from blaidctl.http.document import document
 from blaidctl.http.routes import ROUTES
 from tests.http.desk import KILL, RESURRECT, answer, problem
+from tests.support.accounts import LIMITS
 
 if TYPE_CHECKING:
     from tests.http.desk import Desk
@@ -26,9 +27,9 @@ LITERAL = {
     "GET /api/bots/{id}/kill-events": ("bot kill-events", set(), {"since", "limit"}),
     "GET /api/instruments": ("instrument list", None, None),
     "GET /api/instruments/{exchange}/{symbol}": ("instrument show", None, None),
-    "POST /api/bots/{id}/account-link": ("account link", None, None),
-    "DELETE /api/bots/{id}/account-link": ("account unlink", None, None),
-    "GET /api/accounts/{id}/events": ("account events", None, None),
+    "POST /api/bots/{id}/account-link": ("account link", {"account", "reason", *LIMITS}, {"dry_run"}),
+    "DELETE /api/bots/{id}/account-link": ("account unlink", {"reason"}, {"dry_run"}),
+    "GET /api/accounts/{id}/events": ("account events", set(), {"limit"}),
     "GET /api/bots/{id}/metrics": ("ledger metrics", None, None),
     "POST /api/allocations": ("allocation run", None, None),
     "GET /api/allocations/{id}": ("allocation show", None, None),
