@@ -47,6 +47,8 @@ class Tee(threading.Thread):
         self._tail, self._target = tail, target
         self._source, self.pipe = os.pipe()
         self._rest: list[bytes] = []
+        self._reading = threading.Lock()
+        self._handed_over = False
         self._reader_is_gone = False
         #: Why output did not reach its place (a full disk), or nothing. A reader that left (`| head`) chose to.
         self.lost = ""
@@ -57,24 +59,37 @@ class Tee(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Pass on until every writer is gone."""
-        while chunk := os.read(self._source, _READ_BYTES):
-            self._tail.add(chunk)
+        """Pass on until every writer is gone, or somebody else reads the end."""
+        while chunk := self._next():
             self._pass_on(chunk)
+
+    def _next(self) -> bytes:
+        with self._reading:
+            if self._handed_over:
+                return b""
+            chunk = os.read(self._source, _READ_BYTES)
+            self._tail.add(chunk)
+            return chunk
 
     def read_to_the_end(self) -> None:
         """Make the tail complete, after the writers are gone; also when nobody takes what was passed on."""
         self.join(_READ_WITHIN_S)
-        if self.is_alive():  # it hangs in a write: what is in the pipe is no more than the kernel holds
+        # It hangs in a write: what is in the pipe is no more than the kernel holds, and is read here; when the thread
+        # wakes it must not take a piece out of turn. Or it hangs in a read, because a stranger was handed the pipe:
+        # what that one has to say is no longer the job's.
+        if self.is_alive() and self._reading.acquire(timeout=_READ_WITHIN_S):
+            self._handed_over = True
             os.set_blocking(self._source, False)
             with contextlib.suppress(BlockingIOError):
                 while chunk := os.read(self._source, _READ_BYTES):
                     self._tail.add(chunk)
                     self._rest.append(chunk)
+            self._reading.release()
 
     def pass_on_the_rest(self) -> None:
         """Wait for the reader as any program does, and give it what is left."""
-        self.join()
+        if self._handed_over:
+            self.join()
         for chunk in self._rest:
             self._pass_on(chunk)
 
