@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from blaidctl.core.context import Context
 
 KILLED, SPARED = "momo-1", "carry-2"
+ACCOUNT = "alice-paper"
+_PAPER = ("--broker", "ibkr", "--external-id", "DU1234567", "--environment", "paper", "--currency", "USD")
+_LIMITS = (
+    "--max-contracts", "5", "--max-position-value", "500000", "--max-order-qty", "2", "--max-daily-loss", "2500",
+    "--max-drawdown-pct", "12.5", "--max-orders-per-minute", "600",
+)  # fmt: skip
 START_LIMIT_S = 30
 #: Long enough for a bot that sends five orders a second to have sent more.
 WATCH_S = 1.0
@@ -39,6 +45,9 @@ def play(ctx: Context) -> int:
     stage.type("user", "add", "alice", "--name", "Alice Ng")
     stage.type("bot", "add", KILLED, "--user", "alice", "--strategy", "momentum", "--tag", "futures")
     stage.type("bot", "add", SPARED, "--user", "alice", "--strategy", "carry", "--tag", "fx")
+    stage.type("account", "add", ACCOUNT, "--user", "alice", *_PAPER)
+    for bot in (KILLED, SPARED):
+        stage.type("account", "link", bot, ACCOUNT, *_LIMITS)
     with stage.supervised(KILLED, "--standby"), stage.supervised(SPARED):
         stage.say("Two real processes run under supervision; each writes five demo orders a second.")
         pids = {bot: stage.running_pid(bot) for bot in (KILLED, SPARED)}

@@ -13,7 +13,7 @@ bot is STARTING or RUNNING; a bot with an open link keeps its owner. PostgreSQL:
 blaidctl_link_guard, blaidctl_owner_guard.
 
 Rollback: drops the three tables, the functions and the trigger on bots; links and their history are lost, the audit log
-keeps the entries. Bots that run go on and guard of the version before does not ask for a link.
+keeps the entries. Bots that run go on, and the guard of the version before asks for no link.
 
 Data safety: creates only; no existing row is read. PostgreSQL locks bots for the moment in which its trigger is made.
 """

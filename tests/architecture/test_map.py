@@ -49,9 +49,9 @@ ROUTES = {
 #: Every command of the command line and what answers it.
 COMMANDS = {
     "PRODUCTION": """
+        kill; resurrect; kill-events; guard; status; user add; user list; bot add; bot list; bot show; bot run;
         instrument load; instrument list; instrument show; instrument deactivate; instrument events;
         session load; session list; session show; currency add; currency list;
-        kill; resurrect; kill-events; guard; status; user add; user list; bot add; bot list; bot show; bot run;
         account add; account link; account unlink; account limits; account list; account show; account events;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         audit verify; audit tail; audit export; token add; token list; token revoke; serve;

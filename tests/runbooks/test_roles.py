@@ -6,7 +6,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.accounts import options
+
 LIMITS = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600", "--grace-s", "10")
+ACCOUNT = ("--broker", "ibkr", "--external-id", "U1", "--environment", "paper", "--currency", "USD")
 PAGE = Path(__file__).parents[2] / "runbooks" / "postgresql-roles.md"
 
 
@@ -35,6 +38,12 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         ("job", "finish", "1", "--attempt", "1", "--status", "FAILED"),
         ("job", "start", "nightly", "--job", "1"),
         ("job", "show", "1"),
+        ("account", "add", "ib-1", "--user", "alice", *ACCOUNT),
+        ("account", "link", "momo-1", "ib-1", *options()),
+        ("account", "limits", "momo-1", "--max-contracts", "3"),
+        ("guard", "momo-1"),
+        ("account", "unlink", "momo-1"),
+        ("account", "events"),
         ("kill-events",),
         ("status",),
         ("audit", "verify"),
@@ -54,6 +63,11 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         "UPDATE job_types SET max_runtime_s = 2592000",
         "UPDATE job_events SET reason_code = 'COMPLETED'",
         "UPDATE reaper_runs SET complete = 1",
+        "UPDATE broker_accounts SET user_id = 'mallory'",
+        "UPDATE broker_accounts SET status = 'OPEN'",
+        "UPDATE account_links SET account_id = 'x'",
+        "DELETE FROM account_links",
+        "UPDATE broker_account_events SET reason = 'x'",
         "DELETE FROM jobs",
         "TRUNCATE job_types CASCADE",
         "ALTER TABLE jobs DISABLE TRIGGER jobs_guard_update",
