@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GENESIS = bytes(32)
 _LARGEST_EXACT_INTEGER = 2**53
@@ -35,20 +38,23 @@ def _refuse_inexact(value: Any) -> None:
         if abs(value) > _LARGEST_EXACT_INTEGER:
             msg = f"integer {value} does not fit canonical JSON; write it as a string"
             raise ValueError(msg)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not (isinstance(key, str) and key.isascii()):
-                msg = f"key {key!r} is not ASCII text"
-                raise TypeError(msg)
+    elif isinstance(value, dict | list | tuple):
+        for item in _items(value):
             if type(item) is not str:  # most are, and a call each is most of the work
-                _refuse_inexact(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            if type(item) is not str:
                 _refuse_inexact(item)
     else:
         msg = f"{type(value).__name__} has no canonical form here; write money and times as strings"
         raise TypeError(msg)
+
+
+def _items(value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any]:
+    if not isinstance(value, dict):
+        return value
+    for key in value:
+        if not (isinstance(key, str) and key.isascii()):
+            msg = f"key {key!r} is not ASCII text"
+            raise TypeError(msg)
+    return value.values()
 
 
 def sha256_text(text: str) -> bytes:

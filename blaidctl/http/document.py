@@ -28,6 +28,7 @@ Json = dict[str, Any]
 _REF = "#/components/schemas/{model}"
 _EVERY = (401, 422, 500, 503)
 _ACT = (400, 404, 409)
+_READ = (404, 409)
 _TRACE_HEADERS = {
     "X-Trace-Id": {
         "description": "The trace id of this request, as in the body and in the audit entry.",
@@ -65,7 +66,7 @@ def document(routes: Sequence[Route]) -> Json:
 
 def _built(route: Route) -> Json:
     operation = route.operation
-    statuses = [*_EVERY, *(_ACT if operation.writes else (404,))]
+    statuses = [*_EVERY, *(_ACT if operation.writes else _READ)]
     described: Json = {
         **_head(route),
         "security": [{"token": []}],

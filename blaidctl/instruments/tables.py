@@ -19,7 +19,7 @@ _TIME_OF_DAY = {
     "postgresql": "{0} ~ '^(([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]|24:00:00)$'",
 }
 _DATE = {
-    "sqlite": "date IS date(date)",
+    "sqlite": "date IS date(date, '+0 days')",
     "postgresql": "date ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' AND date = to_char(to_date(date, 'YYYY-MM-DD'), 'YYYY-MM-DD')",
 }
 

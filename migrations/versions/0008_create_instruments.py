@@ -36,7 +36,7 @@ TIME_OF_DAY = {
     "postgresql": "{column} ~ '^(([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]|24:00:00)$'",
 }
 DATE = {
-    "sqlite": "date IS date(date)",
+    "sqlite": "date IS date(date, '+0 days')",
     "postgresql": "date ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' AND date = to_char(to_date(date, 'YYYY-MM-DD'), 'YYYY-MM-DD')",
 }
 AMOUNTS = ("tick_size", "point_value", "min_qty", "min_notional", "max_qty", "lot_size", "price_magnifier")
@@ -187,8 +187,10 @@ def sqlite_guards() -> list[str]:
         *_sqlite_kept("instruments", "exchange", "symbol", "asset_class"),
         *_sqlite_kept("sessions", "name"),
         *_sqlite_kept("currencies", "code"),
-        "CREATE TRIGGER currencies_no_change BEFORE UPDATE ON currencies BEGIN"
-        " SELECT RAISE(ABORT, 'currencies are never changed'); END",
+        """
+    CREATE TRIGGER currencies_no_change BEFORE UPDATE ON currencies
+    BEGIN SELECT RAISE(ABORT, 'currencies are never changed'); END
+    """,
     ]
 
 
@@ -197,12 +199,18 @@ def _sqlite_kept(table: str, *key: str) -> list[str]:
     same = " AND ".join(f"{name} = NEW.{name}" for name in key)
     moved = " OR ".join(f"NEW.{name} IS NOT OLD.{name}" for name in key)
     return [
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} BEGIN"
-        f" SELECT RAISE(ABORT, '{table}: the key exists') WHERE EXISTS (SELECT 1 FROM {table} WHERE {same}); END",
-        f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} BEGIN"
-        f" SELECT RAISE(ABORT, '{table} are never deleted'); END",
-        f"CREATE TRIGGER {table}_no_rename BEFORE UPDATE OF {', '.join(key)} ON {table} WHEN {moved} BEGIN"
-        f" SELECT RAISE(ABORT, '{table} are never renamed'); END",
+        f"""
+    CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}
+    BEGIN SELECT RAISE(ABORT, '{table}: the key exists') WHERE EXISTS (SELECT 1 FROM {table} WHERE {same}); END
+    """,
+        f"""
+    CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}
+    BEGIN SELECT RAISE(ABORT, '{table} are never deleted'); END
+    """,
+        f"""
+    CREATE TRIGGER {table}_no_rename BEFORE UPDATE OF {", ".join(key)} ON {table} WHEN {moved}
+    BEGIN SELECT RAISE(ABORT, '{table} are never renamed'); END
+    """,
     ]
 
 
@@ -253,9 +261,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop everything; the history of instruments and sessions is lost."""
-    for table in (
-        "instrument_events", "instruments", "currencies", "session_events", "session_dates", "session_hours", "sessions",
-    ):  # fmt: skip
+    for table in ("instrument_events", "instruments", "currencies"):
+        run(f"DROP TABLE {table}")
+    for table in ("session_events", "session_dates", "session_hours", "sessions"):
         run(f"DROP TABLE {table}")
     if engine_kind() == "postgresql":
         run("DROP FUNCTION blaidctl_instrument_guard()")
