@@ -232,10 +232,12 @@ class Group:
         return keeper.end_children(self._strangers, deadline_s - clock.monotonic_s()) or {}
 
     def _terminate(self) -> None:
+        # Listed before the first of them ends: its children get another parent then, and would be looked for in vain.
+        descendants = list(self._descendants())
         # No permission: all of them run as another user (a setuid program). The proof that follows will fail.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGTERM)
-        for pid in self._descendants():
+        for pid in descendants:
             self._terminate_outside(pid)
 
     def _terminate_outside(self, pid: int) -> None:

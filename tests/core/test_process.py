@@ -134,6 +134,30 @@ def test_what_left_the_group_is_told_to_stop_and_ended_too(spawn: Callable[..., 
     assert group.exit_status == "signal 15 SIGTERM"
 
 
+def test_everybody_outside_the_group_is_told_to_stop_although_their_parents_end_meanwhile(tmp_path: Path):
+    script = (
+        "import os, signal, sys, time\n"
+        "def end(*_):\n"
+        "    os.write(1, b'bye\\n')\n"
+        "    os._exit(0)\n"
+        "for _ in range(40):\n"
+        "    if os.fork() == 0:\n"
+        "        if os.fork() == 0:\n"
+        "            os.setsid()\n"
+        "            signal.signal(signal.SIGTERM, end)\n"
+        "            os.write(1, b'here\\n')\n"
+        "        time.sleep(300)\n"
+        "time.sleep(300)\n"
+    )
+    said = tmp_path / "said"
+    with said.open("wb") as file:
+        group = process.Group(sys.executable, ["python3", "-c", script], os.environ, stdout=file.fileno())
+    with group:
+        wait_for(lambda: said.read_text().count("here") == 40)
+        assert group.end(LIMIT_S)
+    assert said.read_text().count("bye") == 40
+
+
 def test_a_number_that_is_not_below_the_command_is_never_signalled(spawn: Callable[..., process.Group], tmp_path: Path):
     """As when a descendant ended while it was being looked at, and its number was given to somebody else."""
     group = spawn("setsid sh -c 'echo $$ >left; exec sleep 60' & sleep 60")
