@@ -119,6 +119,18 @@ def test_the_keeper_is_killed_and_the_supervisor_ends_all(kept: tuple[process.Gr
     assert keeper.children("self") == []
 
 
+def test_the_keeper_ends_all_by_itself_when_its_supervisor_hangs_up(
+    kept: tuple[process.Group, int, list[int]], monkeypatch: pytest.MonkeyPatch
+):
+    """The supervisor steps in only for a keeper that does not: a second later, which is not needed here."""
+    monkeypatch.setattr(process, "KEEPER_WITHIN_S", 2 * LIMIT_S)
+    group, _, pids = kept
+    began = time.monotonic()
+    assert group.end(0)
+    assert time.monotonic() - began < LIMIT_S
+    assert not any(map(lives, pids))
+
+
 def test_what_a_dead_keeper_left_gets_its_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     spare = "trap 'echo bye >said; exit' TERM; echo $$ >spare; while :; do sleep 0.02; done"
