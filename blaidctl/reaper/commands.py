@@ -9,7 +9,7 @@ from blaidctl.core.command import DryRun, OnBehalfOf, OutputOption, ReasonOption
 
 def reap(
     max_items: Annotated[int, typer.Option(help="Jobs, and instances, at the most.", metavar="N")] = 100_000,
-    batch: Annotated[int, typer.Option(help="Rows a transaction.", metavar="N")] = 1_000,
+    batch: Annotated[int, typer.Option(help="Rows a transaction.", metavar="N")] = 500,
     textfile: Annotated[
         str | None, typer.Option(help="Write Prometheus metrics here, as a whole.", metavar="FILE")
     ] = None,

@@ -20,7 +20,7 @@ class Reap(Act):
     #: How many jobs, and how many instances, one run takes at the most.
     max_items: Annotated[int, Field(ge=1, le=MOST_ITEMS)] = 100_000
     #: How many rows one transaction takes: no write lock is held for longer than one of these.
-    batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 1_000
+    batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 500
     #: Where the metrics go, for node_exporter's textfile collector.
     textfile: str | None = None
 
