@@ -57,7 +57,9 @@ def supervised() -> Iterator[Callable[..., Any]]:
         group = process.Group(process.program_of(words), words, os.environ)
         ended: list[supervise.Outcome] = []
         told = orders or supervise.StopOrders()
-        run = threading.Thread(target=lambda: ended.append(supervise.supervise(group, right, terms, told, Silence())))
+        run = threading.Thread(
+            target=lambda: ended.append(supervise.supervise(group, right, terms, told, Silence())), daemon=True
+        )
         run.start()
 
         def join() -> supervise.Outcome:
