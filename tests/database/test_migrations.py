@@ -15,6 +15,8 @@ import sqlalchemy
 
 from blaidctl.core import ddl, errors, migrate, schema_state
 from blaidctl.core.revisions import HEAD, REVISIONS
+from tests.instruments.work import DATES, HOURS, SAMPLE
+from tests.support.accounts import linked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +62,8 @@ def _fill(cli: CommandLine, database: Database) -> None:
     assert cli("user", "add", "alice").code == 0
     assert cli("bot", "add", "momo-1", "--user", "alice", "--tag", "futures", "--exchange", "CME").code == 0
     assert cli("bot", "add", "carry-2", "--user", "alice").code == 0
+    linked(cli, "momo-1", "carry-2")
+    assert cli("account", "unlink", "carry-2").code == 0
     at = "2026-01-31T09:30:00.000000Z"
     database.sql(
         "INSERT INTO bot_instances (bot_id, status, host, pid, attempt, hb_seq, stale_after_s, mark, started_at,"
@@ -75,6 +79,9 @@ def _fill(cli: CommandLine, database: Database) -> None:
     for _ in range(2):
         assert cli("job", "start", "nightly").code == 0
     assert cli("job", "finish", "1", "--attempt", "1", "--status", "SUCCEEDED", "--result", '{"rows": 12}').code == 0
+    assert cli("session", "load", HOURS, "--dates", DATES).code == 0
+    assert cli("currency", "add", "USDT", "--places", "6").code == 0
+    assert cli("instrument", "load", SAMPLE).code == 0
     database.sql(
         "INSERT INTO reaper_runs (act_id, host, started_at, duration_ms, complete, counts, not_done, created_at, actor,"
         " trace_id) VALUES ('x', 'desk', ?, 5, 1, '{}', '{}', ?, 'me', ?)",
