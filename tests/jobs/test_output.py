@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import threading
 import time
@@ -124,57 +125,88 @@ def test_a_reader_that_left_is_no_loss_and_holds_nothing_up():
     os.close(target)
 
 
-#: More than one pipe holds, less than two.
-MUCH = b"".join(b"%d\n" % number for number in range(20_000))
+REST = b"".join(b"%d\n" % number for number in range(10_000))  # less than a pipe holds, more than is kept
 
 
-def test_a_reader_that_sleeps_gets_everything_in_order_when_it_wakes_and_the_end_is_known_before():
+@contextlib.contextmanager
+def asleep() -> Iterator[tuple[Tee, Tail, int, int]]:
+    """A stream whose reader sleeps: a word hangs in a write behind a full pipe, the rest is in the process's own pipe.
+
+    Yields the reader's end of the full pipe too, and how much was in it before.
+    """
     source, target = os.pipe()
-    with teed(target) as (tee, tail, writer):
-        os.write(writer, MUCH)
-        os.close(writer)
+    filler = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ)
+    os.write(target, bytes(filler))
+    try:
+        with teed(target) as (tee, tail, writer):
+            os.write(writer, b"word\n")
+            wait_for(lambda: tail.total)
+            os.write(writer, REST)
+            os.close(writer)
+            yield tee, tail, source, filler
+    finally:
+        os.close(target)
+        os.close(source)
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    heard = b""
+    while len(heard) < size:
+        heard += os.read(descriptor, size - len(heard))
+    return heard
+
+
+def test_a_reader_that_sleeps_gets_everything_when_it_wakes_and_the_end_is_known_before():
+    with asleep() as (tee, tail, source, filler):
         tee.read_to_the_end()
         assert tee.is_alive()
-        assert (tail.total, tail.text()) == (len(MUCH), MUCH[-TAIL_BYTES:].decode())
-        rest = threading.Thread(target=lambda: (tee.pass_on_the_rest(), os.close(target)))
+        assert (tail.total, tail.text()) == (5 + len(REST), REST[-TAIL_BYTES:].decode())
+        rest = threading.Thread(target=tee.pass_on_the_rest)
         rest.start()
-        heard = b""
-        while chunk := os.read(source, 65536):
-            heard += chunk
+        time.sleep(0.2)
+        assert read_exactly(source, filler + tail.total) == bytes(filler) + b"word\n" + REST
         rest.join(30)
-    assert heard == MUCH
-    os.close(source)
 
 
 def test_a_reader_that_wakes_while_the_end_is_read_gets_no_piece_out_of_turn(monkeypatch: pytest.MonkeyPatch):
     """The thread wakes from its write when the main thread has just taken the next piece."""
-    source, target = os.pipe()
-    heard: list[bytes] = []
-    with teed(target) as (tee, tail, writer):
-        os.write(writer, MUCH)
-        os.close(writer)
-        main, read = threading.current_thread(), os.read
+    main, read = threading.current_thread(), os.read
+    with asleep() as (tee, tail, source, filler):
+        heard: list[bytes] = []
 
         def read_and_wake(descriptor: int, size: int) -> bytes:
             if threading.current_thread() is not main or heard:
                 return read(descriptor, size)
             piece = read(descriptor, 1000)
-            while sum(map(len, heard)) + 65536 < len(MUCH) - 30_000:
-                heard.append(read(source, 65536))
+            heard.append(b"")
+            heard.append(read_exactly(source, filler + 5))
             time.sleep(0.2)
             return piece
 
         monkeypatch.setattr(os, "read", read_and_wake)
         tee.read_to_the_end()
+        tee.pass_on_the_rest()
         monkeypatch.undo()
-        rest = threading.Thread(target=lambda: (tee.pass_on_the_rest(), os.close(target)))
-        rest.start()
-        while chunk := os.read(source, 65536):
-            heard.append(chunk)
-        rest.join(30)
-    assert b"".join(heard) == MUCH
-    assert tail.total == len(MUCH)
+        assert read_exactly(source, len(REST)) == REST
+        assert tail.total == 5 + len(REST)
+
+
+def test_behind_a_reader_that_sleeps_a_stranger_is_not_waited_for_either():
+    source, target = os.pipe()
+    filler = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ)
+    os.write(target, bytes(filler))
+    with teed(target) as (tee, tail, writer):
+        for said in (b"word\n", REST):
+            os.write(writer, said)
+            wait_for(lambda: tail.total)
+        tee.read_to_the_end()
+        assert tail.total == 5 + len(REST)
+        os.write(writer, b"a stranger's words")
+        read_exactly(source, filler)
+        tee.pass_on_the_rest()
+        assert os.read(source, 2 * filler) == b"word\n" + REST
     os.close(source)
+    os.close(target)
 
 
 def test_a_stranger_who_was_handed_the_pipe_is_not_waited_for():
