@@ -68,6 +68,8 @@ class Request(BaseModel):
 
     #: Fields that may be long: of a refused request the log keeps their hash, not their text.
     bulky: ClassVar[frozenset[str]] = frozenset()
+    #: Fields that the operation's `prepare` fills in: no caller gives them.
+    prepared: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 

@@ -109,8 +109,7 @@ Exact = Annotated[
     Decimal,
     PlainValidator(
         exact,
-        json_schema_input_type=_text(rf"^-?{_READ}")
-        | Annotated[int, Field(gt=-_LARGEST_INTEGER, lt=_LARGEST_INTEGER)],
+        json_schema_input_type=_text(rf"^-?{_READ}") | Annotated[int, Field(gt=-_LARGEST_INTEGER, lt=_LARGEST_INTEGER)],
     ),
     PlainSerializer(text_of, return_type=_text(rf"^-?{_WRITTEN}"), when_used="json"),
 ]

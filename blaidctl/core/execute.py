@@ -142,7 +142,8 @@ def execute(
     """Carry out one operation. Raises a BlaidError when it was not done."""
     if operation.status is Status.NOT_IMPLEMENTED:
         raise not_built(operation)
-    request = _validated(resolve(operation.request), parameters)
+    model = resolve(operation.request)
+    request = _validated(model, {name: value for name, value in parameters.items() if name not in model.prepared})
     if not operation.writes:
         return _query(ctx, operation, request)
     checked_id = _checked_request_id(request_id)

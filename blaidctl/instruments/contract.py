@@ -49,12 +49,13 @@ Moment = Annotated[
 class LoadInstruments(Act):
     """Load instruments from a file."""
 
+    prepared: ClassVar = frozenset({"source_sha256", "spool"})
     file: FilePath
     format: FileFormat = FileFormat.OWN
     skip_refused: bool = False
     reactivate: bool = False
     require_max_qty: bool = False
-    #: Filled in when the file has been read; part of what a request id stands for.
+    #: Part of what a request id stands for.
     source_sha256: str | None = None
     #: What was read, on disk: `instruments.spool.Spool`.
     spool: Any = Field(default=None, exclude=True, repr=False)
@@ -242,6 +243,7 @@ class InstrumentEvents(Result):
 class LoadSessions(Act):
     """Load sessions from a file of hours, and their special dates from another."""
 
+    prepared: ClassVar = frozenset({"hours_sha256", "dates_sha256", "read"})
     hours: FilePath
     dates: FilePath | None = None
     hours_sha256: str | None = None

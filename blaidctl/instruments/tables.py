@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Text
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, PrimaryKeyConstraint, Text
 from sqlmodel import Field, SQLModel
 
 from blaidctl.core import ddl
@@ -138,6 +138,7 @@ class Instruments(SQLModel, table=True):
 
     __tablename__ = "instruments"
     __table_args__ = (
+        PrimaryKeyConstraint("exchange", "symbol", "asset_class", name="instruments_pkey"),
         CheckConstraint("length(symbol) BETWEEN 1 AND 64", name="instruments_symbol"),
         CheckConstraint("length(exchange) BETWEEN 1 AND 32", name="instruments_exchange"),
         CheckConstraint(f"asset_class IN ({_ASSET_CLASSES})", name="instruments_asset_class"),
@@ -150,9 +151,9 @@ class Instruments(SQLModel, table=True):
         Index("instruments_by_symbol", "symbol"),
         STRICT,
     )  # fmt: skip
-    symbol: str = Field(sa_column=Column(Text, primary_key=True))
-    exchange: str = Field(sa_column=Column(Text, primary_key=True))
-    asset_class: str = Field(sa_column=Column(Text, primary_key=True))
+    symbol: str = Field(sa_column=Column(Text, nullable=False))
+    exchange: str = Field(sa_column=Column(Text, nullable=False))
+    asset_class: str = Field(sa_column=Column(Text, nullable=False))
     description: str = Field(sa_column=Column(Text, nullable=False))
     tick_size: Decimal = Field(sa_column=Column(ExactNumeric, nullable=False))
     point_value: Decimal = Field(sa_column=Column(ExactNumeric, nullable=False))

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def play(ctx: Context) -> int:
     stage = _Stage(sandbox, ctx.trace_id)
     stage.say(f"A sandbox of its own: {sandbox} (your configured database is not touched)")
     stage.type("db", "upgrade", "--yes")
+    _load_instruments(stage)
     stage.type("user", "add", "alice", "--name", "Alice Ng")
     stage.type("bot", "add", KILLED, "--user", "alice", "--strategy", "momentum", "--tag", "futures")
     stage.type("bot", "add", SPARED, "--user", "alice", "--strategy", "carry", "--tag", "fx")
@@ -75,6 +77,19 @@ def play(ctx: Context) -> int:
     )
     stage.say(f"Go on in this sandbox:  export BLAIDCTL_DATABASE_URL={stage.url}")
     return 0
+
+
+def _load_instruments(stage: _Stage) -> None:
+    """Load real instruments, as a desk does before anything trades; the files stay in the sandbox, with their licence."""
+    data = stage.sandbox / "data"
+    shutil.copytree(Path(__file__).with_name("data"), data)
+    stage.say(f"Real instruments of LEAN's ({data / 'README.md'}), and the sessions that they trade in.")
+    stage.type("session", "load", str(data / "sessions.csv"), "--dates", str(data / "session_dates.csv"))
+    stage.type("currency", "add", "USDT", "--places", "6")
+    stage.type("instrument", "load", str(data / "instruments.csv"))
+    stage.type("instrument", "show", "ES", "--at", "2025-11-27T13:30:00-05:00")
+    if stage.ask("instrument", "show", "ZN")["tick_value"] != "15.625":
+        raise errors.PlayFailed("a tick of ZN is 15.625 USD, and blaidctl says otherwise")
 
 
 def _see_the_kill(stage: _Stage, pids: dict[str, int]) -> None:

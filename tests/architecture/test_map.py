@@ -275,7 +275,9 @@ def test_every_command_of_the_map_is_mounted_and_no_other():
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.words and o.request], ids=lambda o: o.name)
 def test_the_parameters_of_a_command_are_the_fields_of_its_request(operation: Operation):
-    fields = resolve(operation.request).model_fields
+    model = resolve(operation.request)
+    fields = {name: field for name, field in model.model_fields.items() if name not in model.prepared}
+    assert bool(model.prepared) == bool(operation.prepare)
     parameters = {p.name.rstrip("_"): p for p in MOUNTED[operation.words].params if p.name != "help"}
     edge = EDGE_OF_AN_ACT if operation.writes else EDGE_OF_A_QUERY
     edge = edge | EDGE_OF_A_WATCH if operation.watchable else edge

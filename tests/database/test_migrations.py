@@ -45,7 +45,7 @@ MADE = {
         "currencies",
         "instruments",
         "instrument_events",
-    },  # fmt: skip
+    },
     "0009": {"broker_accounts", "account_links", "broker_account_events"},
 }
 #: The columns that a revision adds to a table that stands already: they go with it, and come back with their defaults.

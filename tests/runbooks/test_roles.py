@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.instruments.work import DATES, HOURS, SAMPLE
 from tests.support.accounts import options
 
 LIMITS = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600", "--grace-s", "10")
@@ -38,6 +39,13 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         ("job", "finish", "1", "--attempt", "1", "--status", "FAILED"),
         ("job", "start", "nightly", "--job", "1"),
         ("job", "show", "1"),
+        ("session", "load", HOURS, "--dates", DATES),
+        ("session", "load", HOURS),
+        ("currency", "add", "USDT", "--places", "6"),
+        ("instrument", "load", SAMPLE),
+        ("instrument", "deactivate", "VX"),
+        ("instrument", "load", SAMPLE, "--reactivate"),
+        ("instrument", "show", "ES"),
         ("account", "add", "ib-1", "--user", "alice", *ACCOUNT),
         ("account", "link", "momo-1", "ib-1", *options()),
         ("account", "limits", "momo-1", "--max-contracts", "3"),
@@ -69,6 +77,10 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         "DELETE FROM account_links",
         "UPDATE broker_account_events SET reason = 'x'",
         "DELETE FROM jobs",
+        "DELETE FROM instruments",
+        "UPDATE instrument_events SET source_sha256 = 'x'",
+        "UPDATE session_events SET source_sha256 = 'x'",
+        "UPDATE currencies SET places = 2",
         "TRUNCATE job_types CASCADE",
         "ALTER TABLE jobs DISABLE TRIGGER jobs_guard_update",
         "DROP TRIGGER kill_events_no_change ON kill_events",
