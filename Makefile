@@ -53,8 +53,8 @@ manifest: $(TEST)/.project  ## write blaidctl/core/schema_manifest.json anew fro
 documents: $(TEST)/.project  ## write the generated tables of README, AUDIT_FINDINGS and the runbooks anew
 	$(TEST)/bin/python -m blaidctl.findings.write
 
-bench: $(TEST)/.project  ## measure everything in benchmarks/, one after the other (about ten minutes)
-	for name in cold_start kill audit fairness reaper; do $(TEST)/bin/python -m benchmarks.$$name || exit 1; done
+bench: $(TEST)/.project  ## measure everything in benchmarks/, one after the other (about half an hour)
+	for name in cold_start kill kill_latency audit fairness reaper; do $(TEST)/bin/python -m benchmarks.$$name || exit 1; done
 
 requirements: $(TOOLS)/.requirements  ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	@$(call compile,dev,pyproject.toml --all-extras --group dev)
