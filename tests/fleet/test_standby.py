@@ -195,6 +195,40 @@ def test_an_order_is_obeyed_once(standby: Callable[..., Standing], cli: CommandL
     standing.starts_nothing()
 
 
+def by_hand(database: Database, *statements: str) -> None:
+    """Change the state of the bot around the product: there is no event of it."""
+    with contextlib.closing(database.raw()) as connection:
+        connection.execute("BEGIN")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("COMMIT")
+
+
+def test_a_kill_by_hand_makes_no_old_order_new(standby: Callable[..., Standing], cli: CommandLine, database: Database):
+    now = "2027-01-01T00:00:00.000000Z"
+    stop = f"UPDATE bot_instances SET status = 'STOPPED', stop_reason = 'KILLED', stopped_at = '{now}' WHERE id = 2"
+    killed, live = f"UPDATE bots SET killed_at = '{now}'", "UPDATE bots SET killed_at = NULL"
+    standing = standby()
+    standing.running(1)
+    kill(cli, "--wait", "20")
+    assert restarted(cli(*AGAIN)) == [2]
+    standing.running(2)
+    by_hand(database, stop, killed)
+    wait_for(lambda: standing.ended(2))
+    by_hand(database, live)
+    standing.starts_nothing()
+    # An order to start a bot that was killed by hand meanwhile is none: nothing is asked for, and nothing refused.
+    os.kill(standing.popen.pid, signal.SIGSTOP)
+    assert cli("resurrect", "b1", *BACK, "--restart", "--wait", "0").code == 1
+    by_hand(database, killed)
+    before = database.sql("SELECT count(*) FROM audit_log")
+    os.kill(standing.popen.pid, signal.SIGCONT)
+    standing.starts_nothing()
+    assert database.sql("SELECT count(*) FROM audit_log") == before
+    by_hand(database, live)
+    assert lives(standing.running(3))
+
+
 def test_nobody_stands_by_and_the_answer_says_so(
     standby: Callable[..., Standing], cli: CommandLine, database: Database
 ):
