@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 
 #: How much of the end is kept: as text it is at most three times as long (a byte that is not UTF-8 becomes U+FFFD).
@@ -98,6 +99,10 @@ class Tee(threading.Thread):
         while view and not self._reader_is_gone and not self.lost:
             try:
                 view = view[os.write(self._target, view) :]
+            except BlockingIOError:  # somebody who shares the descriptor made it so; a slow reader loses nothing by it
+                select.select([], [self._target], [])
+            except BlockingIOError:  # whoever shares the stream may have made it so: that is no loss, only a wait
+                select.select((), (self._target,), ())
             except BrokenPipeError:
                 self._reader_is_gone = True
             except OSError as error:
