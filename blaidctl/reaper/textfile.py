@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,20 +32,34 @@ _GAUGES = {
     "stops_confirmed": "Of those, proven and recorded.",
     "processes_killed": "Left-over processes that the last run killed on this host.",
 }
+_LOOKED_AT_BYTES = 4096
 #: Readable by node_exporter, which runs as a user of its own.
 _MODE = 0o644
 
 
 def check(path: str) -> Path:
     """Return where the figures go. Raises InvalidRequest before anything is done, when they cannot go there."""
-    target = Path(path).absolute()
-    if not target.parent.is_dir():
-        raise _invalid(f"there is no folder {target.parent}")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise _invalid(f"the folder {target.parent} cannot be written to")
-    if target.is_dir() or not target.name:
-        raise _invalid(f"{target} is a folder")
+    try:
+        target = Path(path).absolute()
+        if not target.parent.is_dir():
+            raise _invalid(f"there is no folder {target.parent}")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise _invalid(f"the folder {target.parent} cannot be written to")
+        if target.is_dir() or not target.name:
+            raise _invalid(f"{target} is a folder")
+        if os.path.lexists(target) and not _may_be_replaced(target):
+            raise _invalid(f"{target} is a device, a link or a file that is no text; it would be lost")
+    except OSError as error:  # a folder that is gone or closed, a name that is too long
+        raise _invalid(f"{path}: {error.strerror}") from None
     return target
+
+
+def _may_be_replaced(target: Path) -> bool:
+    """Say whether a file of text stands there: the figures are renamed over it, be it /dev/null or a database."""
+    if not stat.S_ISREG(target.lstat().st_mode):
+        return False
+    with target.open("rb") as file:
+        return b"\0" not in file.read(_LOOKED_AT_BYTES)
 
 
 def _invalid(why: str) -> InvalidRequest:

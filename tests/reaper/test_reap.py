@@ -353,6 +353,43 @@ def test_bad_input_is_refused_before_anything_is_done(
     assert database.sql("SELECT count(*) FROM reaper_runs") == [(0,)]
 
 
+@pytest.mark.parametrize("there", ["link", "dangling link", "pipe", "database", "long name"])
+def test_metrics_take_the_place_of_nothing_but_a_file_of_text(
+    cli: CommandLine, sqlite_database: Database, tmp_path: Path, there: str
+):
+    """A rename over /dev/null, or over the database, is done in a moment and cannot be undone."""
+    jobs = herd(cli, 1, deadline_in_s=-1)
+    target = tmp_path / ("x" * 300 if there == "long name" else "x.prom")
+    if there.endswith("link"):
+        target.symlink_to(os.devnull if there == "link" else tmp_path / "nothing")
+    elif there == "pipe":
+        os.mkfifo(target)
+    elif there == "database":
+        target = sqlite_database.path
+    before = target.lstat().st_ino if there != "long name" else None
+    error = refused(cli("job", "reap", "--textfile", target), 2, "INVALID_REQUEST")
+    assert "textfile" in error["missing_requirements"][0]
+    assert before is None or target.lstat().st_ino == before
+    assert statuses(sqlite_database) == {jobs[0]: RUNNING}
+
+
+def test_metrics_in_a_folder_that_is_gone_are_refused(
+    process: ProcessCommandLine, sqlite_database: Database, tmp_path: Path
+):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    ran = subprocess.run(
+        ["sh", "-c", 'cd "$0" && rmdir "$0" && "$@"', folder, SCRIPT, "job", "reap", "--textfile", "x.prom"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=process.environment(),
+    )
+    assert (ran.returncode, json.loads(ran.stderr.splitlines()[-1])["error_code"]) == (2, "INVALID_REQUEST")
+    assert sqlite_database.sql("SELECT count(*) FROM reaper_runs") == [(0,)]
+
+
 def test_no_database_is_said(cli: CommandLine):
     nowhere = {"BLAIDCTL_DATABASE_URL": "sqlite:////nowhere/x.db"}
     refused(cli("job", "reap", env=nowhere), 8, "DATABASE_MISSING")
