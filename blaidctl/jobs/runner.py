@@ -39,11 +39,17 @@ def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, co
     StopUnconfirmed when it cannot be proven gone.
     """
     program = process.program_of(command)
-    with supervise.stop_orders() as orders:
-        attempt = _begin(ctx, {"type": job_type, "job": job, "reason": reason, "program": program})
-        if orders.given():
-            return _settle(attempt, _ENDS[News.ORDERED], "not started", None, f"{attempt}: nothing was started")
-        return _supervise(attempt, program, command, orders)
+    tees: list[Tee] = []
+    try:
+        with supervise.stop_orders() as orders:
+            attempt = _begin(ctx, {"type": job_type, "job": job, "reason": reason, "program": program})
+            if orders.given():
+                return _settle(attempt, _ENDS[News.ORDERED], "not started", None, f"{attempt}: nothing was started")
+            return _supervise(attempt, program, command, orders, tees)
+    finally:
+        # Everything is recorded: a signal ends the wait for a reader that never reads, as it ends any program.
+        for tee in tees:
+            tee.pass_on_the_rest()
 
 
 @dataclass(slots=True)
@@ -108,10 +114,12 @@ def _receipt(answer: Answer) -> str:
     return f"audit seq {receipt.seq}, entry hash {receipt.entry_hash}" if receipt else "no receipt"
 
 
-def _supervise(attempt: _Attempt, program: str, command: Sequence[str], orders: supervise.StopOrders) -> int:
-    """Run the process to its end, prove that it is gone, record that."""
+def _supervise(
+    attempt: _Attempt, program: str, command: Sequence[str], orders: supervise.StopOrders, tees: list[Tee]
+) -> int:
+    """Run the process to its end, prove that it is gone, record that. `tees` takes what passes its output on."""
     limits, tail = attempt.limits, Tail()
-    tees = [Tee(tail, stream) for stream in _OWN_STREAMS]
+    tees += [Tee(tail, stream) for stream in _OWN_STREAMS]
     told = {f"{PREFIX}JOB_ID": str(attempt.id), f"{PREFIX}JOB_ATTEMPT": str(attempt.attempt)}
     environment = supervise.environment(attempt.ctx, attempt.mark, told)
     try:
@@ -135,24 +143,20 @@ def _supervise(attempt: _Attempt, program: str, command: Sequence[str], orders: 
 
 
 def _conclude(attempt: _Attempt, outcome: supervise.Outcome, tail: Tail, tees: list[Tee]) -> int:
-    """Record how the process ended and what it said last; then wait for the readers of its output."""
+    """Record how the process ended and what it said last."""
     for tee in tees:
         tee.read_to_the_end()
     sentence = f"process {outcome.pid} ({attempt}) is gone ({outcome.exit_status})"
-    try:
-        if outcome.news is News.TAKEN:
-            raise errors.JobTerminal(f"{attempt} was ended by somebody else while it ran: {sentence}")
-        lost = next((tee.lost for tee in tees if tee.lost), "")
-        how = _end_of(outcome, lost)
-        if how[1] is JobReason.LEASE_LOST:
-            silent_s = attempt.limits["stale_after_s"]
-            sentence += f": no heartbeat could be written for {silent_s} s ({outcome.trouble})"
-        if how[1] is JobReason.OUTPUT_LOST:
-            sentence += f": its output could not be written ({lost})"
-        return _settle(attempt, how, outcome.exit_status, tail, sentence)
-    finally:
-        for tee in tees:
-            tee.pass_on_the_rest()
+    if outcome.news is News.TAKEN:
+        raise errors.JobTerminal(f"{attempt} was ended by somebody else while it ran: {sentence}")
+    lost = next((tee.lost for tee in tees if tee.lost), "")
+    how = _end_of(outcome, lost)
+    if how[1] is JobReason.LEASE_LOST:
+        silent_s = attempt.limits["stale_after_s"]
+        sentence += f": no heartbeat could be written for {silent_s} s ({outcome.trouble})"
+    if how[1] is JobReason.OUTPUT_LOST:
+        sentence += f": its output could not be written ({lost})"
+    return _settle(attempt, how, outcome.exit_status, tail, sentence)
 
 
 def _end_of(outcome: supervise.Outcome, lost: str) -> _How:

@@ -564,6 +564,24 @@ def test_a_reader_that_never_reads_holds_neither_deadline_nor_record_up(
     assert (len(stdout), set(stdout)) == (found["output_bytes"], {0})
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_wait_for_a_reader_that_never_reads_ends_with_a_signal(
+    run: Callable[..., Running], cli: CommandLine, sqlite_database: Database, number: signal.Signals
+):
+    running = run("sh", "-c", "echo $$ >pids; head -c 120000 /dev/zero")
+    wait_for(lambda: running.status() == "SUCCEEDED")
+
+    def told() -> bool:
+        running.popen.send_signal(number)  # again and again: the first may come before the wait does
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.popen.wait(2)
+        return running.popen.returncode is not None
+
+    wait_for(told)
+    assert running.popen.returncode == 9
+    settled(cli, sqlite_database, "SUCCEEDED", "COMPLETED", "exit 0")
+
+
 def test_what_nobody_has_read_yet_is_counted_and_kept_to_its_last_byte(
     run: Callable[..., Running], cli: CommandLine, sqlite_database: Database
 ):
