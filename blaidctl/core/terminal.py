@@ -26,6 +26,7 @@ PAGE_UP, PAGE_DOWN = frozenset({b"b", b"\x1b[5~"}), frozenset({b" ", b"f", b"\x1
 _QUIT = frozenset({b"q", b"Q", b"\x03", b"\x04"})
 _SUSPEND = b"\x1a"
 _KEY = re.compile(rb"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
+_USUAL_LINES = 24
 #: Places in what termios.tcgetattr returns.
 _LOCAL_MODES, _SPECIAL = 3, 6
 
@@ -78,10 +79,12 @@ class Terminal:
     def size(self) -> os.terminal_size:
         """Return the size as it is now, whatever it was at the start."""
         try:
-            return os.get_terminal_size(sys.stdout.fileno())
+            size = os.get_terminal_size(sys.stdout.fileno())
         except OSError:
             self.over = True  # the terminal is gone
-            return os.terminal_size((present.NARROWEST, 24))
+            size = os.terminal_size((0, 0))
+        # A serial line, or a container's terminal, may not know its size: it says 0.
+        return os.terminal_size((size.columns or present.NARROWEST, size.lines or _USUAL_LINES))
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Put the lines on the screen; a terminal that is gone ends the view."""

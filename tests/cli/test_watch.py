@@ -145,6 +145,17 @@ def test_jobs_are_watched_in_the_same_way(database: Database, watch):
 
 
 @pytest.mark.usefixtures("fleet")
+def test_a_terminal_that_does_not_know_its_size_is_drawn_on_as_a_usual_one(watch, sqlite_database):
+    """A serial line and a container's terminal say 0 columns and 0 lines."""
+    del sqlite_database
+    shown = watch("status", "--watch", rows=0, columns=0)
+    shown.spawned.expect("killed: 0")
+    shown.written += shown.spawned.before + shown.spawned.after
+    shown.spawned.send("q")
+    assert shown.left() == 0
+
+
+@pytest.mark.usefixtures("fleet")
 def test_it_follows_the_size_of_the_terminal(cli: CommandLine, watch, sqlite_database):
     del sqlite_database
     assert cli("bot", "add", LONGEST_ID, "--user", "alice").code == 0
