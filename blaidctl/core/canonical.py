@@ -40,8 +40,10 @@ def _refuse_inexact(value: Any) -> None:
             raise ValueError(msg)
     elif isinstance(value, dict | list | tuple):
         for item in _items(value):
-            if type(item) is not str:  # most are, and a call each is most of the work
-                _refuse_inexact(item)
+            # Most are one of these, and a call each is most of the work.
+            if type(item) is str or (type(item) is int and abs(item) <= _LARGEST_EXACT_INTEGER):
+                continue
+            _refuse_inexact(item)
     else:
         msg = f"{type(value).__name__} has no canonical form here; write money and times as strings"
         raise TypeError(msg)

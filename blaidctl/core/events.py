@@ -101,7 +101,8 @@ def write(
 ) -> tuple[list[Row], dict[str, Any]]:
     """Insert event rows; return them as stored, in id order, and their digest."""
     stored = insert(connection, table, rows, shared, stamps)
-    return [dict(zip(table.kinds, row, strict=True)) for row in stored], digest(table, stored)
+    names = list(table.kinds)
+    return [dict(zip(names, row, strict=True)) for row in stored], digest(table, stored)
 
 
 def insert(
