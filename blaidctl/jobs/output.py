@@ -99,8 +99,6 @@ class Tee(threading.Thread):
         while view and not self._reader_is_gone and not self.lost:
             try:
                 view = view[os.write(self._target, view) :]
-            except BlockingIOError:  # somebody who shares the descriptor made it so; a slow reader loses nothing by it
-                select.select([], [self._target], [])
             except BlockingIOError:  # whoever shares the stream may have made it so: that is no loss, only a wait
                 select.select((), (self._target,), ())
             except BrokenPipeError:

@@ -141,32 +141,6 @@ def test_a_reader_that_left_is_no_loss_and_holds_nothing_up():
     os.close(target)
 
 
-def test_a_descriptor_that_does_not_block_is_waited_for_and_nothing_is_lost():
-    """Whoever shares a terminal or a pipe with us may have made it so: it is one flag for all of them."""
-    source, target = os.pipe()
-    os.set_blocking(target, False)
-    said = b"".join(b"%d\n" % number for number in range(50_000))
-    heard: list[bytes] = []
-
-    def read() -> None:
-        time.sleep(0.2)
-        heard.append(read_exactly(source, len(said)))
-
-    reader = threading.Thread(target=read, daemon=True)
-    with teed(target) as (tee, tail, writer):
-        reader.start()
-        view = memoryview(said)
-        while view:
-            view = view[os.write(writer, view) :]
-        os.close(writer)
-        reader.join(30)
-        tee.read_to_the_end()
-        tee.pass_on_the_rest()
-    assert (tee.lost, tail.total, heard) == ("", len(said), [said])
-    os.close(source)
-    os.close(target)
-
-
 REST = b"".join(b"%d\n" % number for number in range(10_000))  # less than a pipe holds, more than is kept
 
 
