@@ -95,6 +95,20 @@ def over(group: process.Group) -> None:
     told.get(timeout=LIMIT_S)
 
 
+#: What other tests of this run keep as children of this process (a pool's tracker, say).
+STRANGERS: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def strangers() -> None:
+    STRANGERS.clear()
+    STRANGERS.update(keeper.children("self"))
+
+
+def own_children() -> set[int]:
+    return set(keeper.children("self")) - STRANGERS
+
+
 # ---- who dies, who hangs -------------------------------------------------------------------------------------
 
 
@@ -116,7 +130,7 @@ def test_the_keeper_is_killed_and_the_supervisor_ends_all(kept: tuple[process.Gr
     assert group.end(0)
     assert not any(map(lives, pids))
     assert group.exit_status == "signal 9 SIGKILL", "the parent-death signal"
-    assert keeper.children("self") == []
+    assert own_children() == set()
 
 
 def test_the_keeper_ends_all_by_itself_when_its_supervisor_hangs_up(
@@ -242,7 +256,7 @@ def test_a_keeper_that_died_before_it_said_a_word_leaves_nothing(tmp_path: Path,
         process.Group("/bin/true", ["true", str(tmp_path / "second")], os.environ)
     for name in ("first", "second"):
         assert not lives(numbers_in(tmp_path / name)[0])
-    assert keeper.children("self") == []
+    assert own_children() == set()
     assert open_descriptors() == descriptors
     assert not keeper.adopt_orphans(wanted=False)
 
@@ -372,7 +386,7 @@ def refused_and_nothing_left(program: str, words: list[str], expected: int) -> N
     with pytest.raises(OSError, match=os.strerror(expected)) as refused:
         process.Group(program, words, os.environ)
     assert refused.value.errno == expected
-    assert keeper.children("self") == []
+    assert own_children() == set()
     assert open_descriptors() == descriptors
     assert not keeper.adopt_orphans(wanted=False)
 
@@ -442,8 +456,10 @@ def test_dead_orphans_do_not_pile_up_while_the_command_runs(tmp_path: Path):
 def test_children_are_found_without_the_kernel_s_list(monkeypatch: pytest.MonkeyPatch):
     """Some kernels have no such list: every process is asked for its parent then."""
     with subprocess.Popen([process.program_of(["sleep"]), "60"]) as child:
-        assert keeper.children("self") == keeper.children(os.getpid()) == [child.pid]
+        assert keeper.children("self") == keeper.children(os.getpid())
+        assert own_children() == {child.pid}
         monkeypatch.setattr(os, "listdir", lambda path, ls=os.listdir: [] if "/task" in str(path) else ls(path))
-        assert keeper._children_by_parent("self") == [child.pid]  # noqa: SLF001 - this kernel has the list
+        by_parent = keeper._children_by_parent("self")  # noqa: SLF001 - this kernel has the list
+        assert set(by_parent) - STRANGERS == {child.pid}
         child.kill()
     assert keeper.children(child.pid) == []
