@@ -330,12 +330,13 @@ def catches_nothing_of(pid: int, number: signal.Signals) -> bool:
 def test_without_a_heartbeat_for_the_length_of_the_lease_the_process_ends(
     run: Callable[..., Running], cli: CommandLine, database: Database
 ):
-    running = run(*MEEK, env=SHORT_WAITS, **QUICK)
+    running = run(*MEEK, env=SHORT_WAITS, **QUICK | {"stale_after_s": 5})
     with locked(database, "jobs"):
         wait_for(running.gone)
+        time.sleep(2.5)  # it has tried to record the end, in vain, and tries again for the length of a lease
     code, stderr = running.ended()
     assert (code, error_of(stderr)["error_code"]) == (8, "LEASE_LOST")
-    assert "no heartbeat could be written for 3 s (BUSY:" in error_of(stderr)["message"]
+    assert "no heartbeat could be written for 5 s (BUSY:" in error_of(stderr)["message"]
     settled(cli, database, "FAILED", "LEASE_LOST", "signal 15 SIGTERM")
 
 
@@ -423,6 +424,7 @@ def test_an_end_that_comes_too_late_is_refused_and_said(
     code, stderr = running.ended()
     assert (code, error_of(stderr)["error_code"]) == (4, "JOB_TERMINAL")
     assert "NOT BE RECORDED" in error_of(stderr)["message"]
+    assert f"NOT RECORDED: process {running.pids[0]} (job 1 attempt 1) is gone (exit 0)\n" in stderr
     found = settled(cli, sqlite_database, "CANCELLED", "REPORTED", None)
     assert found["output_tail"] is None
 
