@@ -249,7 +249,9 @@ def _first_news(news: NewsQueue, contact: _Contact, terms: Terms) -> News:
                 return News.DEADLINE
         # In short steps: the kernel may hand a signal to another thread, but Python's handler runs when this one wakes.
         with contextlib.suppress(Empty):
-            return news.get(timeout=min(left_s, POLL_S))
+            first = news.get(timeout=min(left_s, POLL_S))
+            # After a long sleep the lease counts, not who was the first to wake up: the keeper may have acted on it.
+            return first if contact.lease_ends_s > clock.lease_s() else News.LEASE_LOST
     return News.LEASE_LOST
 
 

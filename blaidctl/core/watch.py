@@ -99,7 +99,7 @@ class _Counter:
         except sqlite3.Error:  # locked for a moment, or gone: whoever waits looks by itself
             self.close()
             return False
-        return self._answer != answer_before
+        return bool(self._answer != answer_before)
 
     def close(self) -> None:
         if self._connection is not None:

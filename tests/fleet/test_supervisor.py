@@ -283,7 +283,7 @@ def test_a_stop_without_a_supervisor_is_not_confirmed(
     running = run(*MEEK)
     running.popen.kill()
     running.popen.wait()
-    os.kill(running.pids[0], signal.SIGKILL)  # it is gone, but nobody is there who could prove it
+    wait_for(running.gone)  # by its keeper, but nobody is there who could prove it to the database
     killed = cli("kill", "b1", *WHY, "--wait", "1")
     assert (killed.code, killed.error["error_code"]) == (1, "STOP_UNCONFIRMED")
     found = running.row()
