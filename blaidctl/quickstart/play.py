@@ -80,7 +80,7 @@ def play(ctx: Context) -> int:
 
 
 def _load_instruments(stage: _Stage) -> None:
-    """Load real instruments, as a desk does before anything trades; the files stay in the sandbox, with their licence."""
+    """Load real instruments, as a desk does before anything trades; licence and files stay in the sandbox."""
     data = stage.sandbox / "data"
     shutil.copytree(Path(__file__).with_name("data"), data)
     stage.say(f"Real instruments of LEAN's ({data / 'README.md'}), and the sessions that they trade in.")

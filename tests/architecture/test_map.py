@@ -77,7 +77,7 @@ EDGE_OF_AN_ACT = EDGE_OF_A_QUERY | {"request_id", "dry_run", "on_behalf_of"}
 
 def _references() -> Iterator[tuple[str, str]]:
     for operation in OPERATIONS:
-        for field in ("request", "result", "handler", "settle", "refused", "doubt", "program"):
+        for field in ("request", "result", "prepare", "handler", "settle", "refused", "doubt", "program"):
             reference = getattr(operation, field)
             if reference:
                 yield f"{operation.name}: {field}", reference
