@@ -196,7 +196,7 @@ def supervised(place: Place, bots: int) -> Iterator[Fleet]:
     """Start supervisors on a fresh database, and end them."""
     name = place.copy(place.template(common.seed_fleet(bots, 0)))
     receipts = _Receipts()
-    ctx = replace(common.context(place.url(name)), receipts=receipts)
+    ctx = replace(common.context(place.url(name), lock_timeout_s=60), receipts=receipts)
     with contextlib.ExitStack() as stack:
         stack.callback(place.drop, name)
         stack.callback(ctx.database.close)
