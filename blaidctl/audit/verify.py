@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 NOT_CHECKED = [
     "a tail cut off together with a rewound head; a chain rewritten whole (F-009: checkpoints)",
-    "columns that no event explains: owners, tags and names of bots, broker accounts, details of instances, stored answers (F-013)",
+    (
+        "columns that no event explains: owners, tags and names of bots, broker accounts, details of instances, stored"
+        " answers (F-013)"
+    ),
 ]
 _HEAD = Query("SELECT seq, entry_hash FROM audit_head WHERE id = 1")
 _COUNT_HEADS = Query("SELECT count(*) AS n FROM audit_head")

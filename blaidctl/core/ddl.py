@@ -96,6 +96,22 @@ def at_most(smaller: str, larger: str, kind: str) -> str:
     return f"{one} < {other} OR ({one} = {other} AND {smaller} <= {larger})"
 
 
+def moment(column: str, kind: str) -> str:
+    """Return the condition that a column holds a moment that every reader can read, or NULL.
+
+    SQLite stores whatever text it is given; PostgreSQL knows infinity and years before the first and after 9999.
+    """
+    if kind == "postgresql":
+        year = f"date_part('year', {column} AT TIME ZONE 'UTC')"
+        return f"({column} IS NULL OR (isfinite({column}) AND {year} BETWEEN 1 AND 9998))"
+    day, digit = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]", "[0-9]"
+    form = f"{day}T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].{digit * 6}Z"
+    return (
+        f"({column} IS NULL OR (({column} GLOB '{form}' AND date({column}, '+0 days') = substr({column}, 1, 10)"
+        f" AND substr({column}, 12, 2) < '24' AND {column} BETWEEN '0001-01-02' AND '9998-12-31') IS 1))"
+    )
+
+
 def append_only(table: str, kind: str) -> list[str]:
     """Return the statements that refuse UPDATE, DELETE, TRUNCATE, REPLACE and re-used ids on an event table."""
     return _sqlite(table) if kind == "sqlite" else _postgresql(table)

@@ -16,6 +16,7 @@ import os
 import select
 import signal
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,10 +34,12 @@ _LOOK_EVERY_S = 0.01
 #: How many lists of processes one look may take on a machine where they come and go.
 _MOST_LISTS = 20
 _INIT = 1
+#: How much the clock that a start was written by may differ from the one that this boot is told by.
+_CLOCKS_DIFFER = timedelta(minutes=2)
 
 _PROC = Path("/proc")
 # Places in /proc/PID/stat, counted from the field after the name (proc(5) counts that one as 3).
-_STATE, _FLAGS, _THREADS, _STARTED = 0, 6, 17, 19
+_STATE, _PARENT, _FLAGS, _THREADS, _STARTED = 0, 1, 6, 17, 19
 _DEAD_STATES = frozenset({b"Z", b"X"})
 #: Of /proc/PID/stat's flags: a thread of the kernel's own, which has no environment (include/linux/sched.h).
 _KERNEL_THREAD = 0x00200000
@@ -58,6 +61,8 @@ class Left:
     pid: int | None
     pid_started: str | None
     boot_id: str | None
+    #: When the run began: one that began after this boot, under another boot id, was another machine's.
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,10 @@ def _opened(left: Left, here: str | None) -> _Case:
         case.word = f"{MARK_VARIABLE}={left.mark}".encode()
     if here is None:
         case.doubt("this system does not say since when it runs")
+    elif left.boot_id and not same_boot and left.started_at and left.started_at > _booted_at() + _CLOCKS_DIFFER:
+        case.doubt(
+            "it began after this machine was started, under another boot id: another machine has this one's name"
+        )
     elif left.boot_id and not same_boot:
         case.gone()  # the machine was started anew: nothing of that time runs any more
     elif case.recorded is None and case.word is None:
@@ -142,6 +151,13 @@ def _opened(left: Left, here: str | None) -> _Case:
         else:
             case.doubt("neither a mark nor a pid with its start was recorded: no process can be known again")
     return case
+
+
+def _booted_at() -> datetime:
+    """Return when this machine was started, by its own clock (proc(5): btime)."""
+    lines = (_PROC / "stat").read_bytes().splitlines()
+    seconds = next(int(line.split()[1]) for line in lines if line.startswith(b"btime "))
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _close(case: _Case, unseen: Collection[_Process]) -> None:
@@ -268,8 +284,8 @@ def _kill(found: Iterable[tuple[_Case, _Process]]) -> None:
 
 def _killed(case: _Case, process: _Process) -> int | None:
     """Kill a process if it still is what was found; return a descriptor that tells of its end, or None."""
-    if process.pid <= _INIT or process.pid == os.getpid():
-        case.doubt(f"pid {process.pid} belongs to it, and is this program or the system's first: it is never signalled")
+    if process.pid <= _INIT or process.pid in _own_line():
+        case.doubt(f"pid {process.pid} belongs to it, and is this program, started it, or is the system's first")
         return None
     try:
         descriptor = os.pidfd_open(process.pid)
@@ -287,6 +303,18 @@ def _killed(case: _Case, process: _Process) -> int | None:
     else:
         case.killed.add(process)
     return descriptor
+
+
+def _own_line() -> set[int]:
+    """Return this program and all that it descends from: a script that is its own job's worker may call the reaper."""
+    line, pid = {os.getpid()}, os.getppid()
+    while pid > _INIT and pid not in line:
+        line.add(pid)
+        try:
+            pid = int((_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[_PARENT])
+        except OSError:
+            break
+    return line
 
 
 def _is_still(case: _Case, process: _Process) -> bool:

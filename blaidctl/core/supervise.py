@@ -114,6 +114,8 @@ class StopOrders:
     def __init__(self) -> None:
         """Begin without."""
         self._given = False
+        #: How many there were: whoever waits may be told again.
+        self.count = 0
         self._news: NewsQueue = SimpleQueue()
 
     def given(self) -> bool:
@@ -123,6 +125,7 @@ class StopOrders:
     def tell(self) -> None:
         """Order to stop. A signal handler may call it, whatever was interrupted: so may a SimpleQueue be put to."""
         self._given = True
+        self.count += 1
         self._news.put(News.ORDERED)
 
     def new_queue(self) -> NewsQueue:
@@ -160,8 +163,8 @@ def patience_s(ctx: Context) -> float:
     return ctx.settings.connect_timeout_s + ctx.settings.kill_lock_timeout_s
 
 
-def within(limit_s: float, act: Callable[[], T]) -> T:
-    """Do something with the database, but do not wait for it for ever; DatabaseDown when the time is up.
+def within(limit_s: float, act: Callable[[], T], *, cut: Callable[[], bool] = lambda: False) -> T:
+    """Do something with the database, but do not wait for it for ever; DatabaseDown when the time is up, or cut short.
 
     A server that is stopped or cut off in the middle of an answer is waited for without a limit by its driver. On a
     thread of its own the act also leaves the main thread free for signals: none is held back or lost at a COMMIT.
@@ -175,18 +178,31 @@ def within(limit_s: float, act: Callable[[], T]) -> T:
             done.put((None, error))
 
     threading.Thread(target=work, name="act", daemon=True).start()
-    try:
-        answer, error = done.get(timeout=limit_s)
-    except Empty:
-        raise errors.DatabaseDown(f"the database gave no answer within {limit_s:.0f} s") from None
+    answer, error = _first_of(done, limit_s, cut)
     if error is not None:
         raise error
     return answer  # type: ignore[return-value]  # None only beside an error
 
 
-def insist(ctx: Context, limit_s: float, act: Callable[[str], Answer]) -> Answer:
-    """Do an act, under one request id, again and again until the database takes it or the limit is over."""
+def _first_of(done: SimpleQueue[T], limit_s: float, cut: Callable[[], bool]) -> T:
+    """Return what comes; DatabaseDown when nothing does within the limit, or the wait is cut short."""
+    until = clock.monotonic_s() + limit_s
+    while True:
+        with contextlib.suppress(Empty):
+            return done.get(timeout=max(min(until - clock.monotonic_s(), POLL_S), 0))
+        if cut():
+            raise errors.DatabaseDown("told to stop while the database gave no answer")
+        if clock.monotonic_s() >= until:
+            raise errors.DatabaseDown(f"the database gave no answer within {limit_s:.0f} s")
+
+
+def insist(ctx: Context, limit_s: float, act: Callable[[str], Answer], orders: StopOrders | None = None) -> Answer:
+    """Do an act, under one request id, again and again until the database takes it or the limit is over.
+
+    Whoever orders to stop (once more, if that is why it ended) does not want to wait for that.
+    """
     request_id, deadline = secrets.token_hex(16), clock.monotonic_s() + limit_s
+    heard = orders.count if orders else 0
 
     def insisting() -> Answer:
         while True:
@@ -197,7 +213,7 @@ def insist(ctx: Context, limit_s: float, act: Callable[[str], Answer]) -> Answer
                     raise
             clock.pause(POLL_S)
 
-    return within(limit_s + patience_s(ctx), insisting)
+    return within(limit_s + patience_s(ctx), insisting, cut=lambda: orders is not None and orders.count > heard)
 
 
 # ---- while the process lives -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
+from blaidctl.core.ddl import moment
 from blaidctl.core.tables import BIG, STRICT
 from blaidctl.core.types import JsonText, UtcTime
 
@@ -56,6 +57,11 @@ class BotInstances(SQLModel, table=True):
             "status <> 'RUNNING' OR (pid IS NOT NULL AND heartbeat_at IS NOT NULL)", name="bot_instances_running"
         ),
         CheckConstraint("stale_after_s > 0", name="bot_instances_stale_after"),
+        CheckConstraint(
+            "status NOT IN ('STARTING', 'RUNNING')"
+            f" OR ({moment('heartbeat_at', 'postgresql')} AND {moment('started_at', 'postgresql')})",
+            name="bot_instances_times",
+        ).ddl_if(dialect="postgresql"),
         Index("bot_instances_active", "bot_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
         Index("bot_instances_unproven", "bot_id", sqlite_where=_UNPROVEN, postgresql_where=_UNPROVEN),
         Index("bot_instances_bot", "bot_id", "id"),

@@ -184,7 +184,7 @@ def session_list(trace_id: TraceId = None, output: OutputOption = None) -> int:
 def session_show(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     at: At = None,
-    limit: Annotated[int, typer.Option(help="How many special dates, from that moment on.", metavar="N")] = 8,
+    limit: Annotated[int, typer.Option(help="How many special dates, from that moment on.", metavar="N")] = 6,
     trace_id: TraceId = None,
     output: OutputOption = None,
 ) -> int:

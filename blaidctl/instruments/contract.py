@@ -170,8 +170,7 @@ class InstrumentDetail(Instrument):
 
     columns: ClassVar = (
         "symbol", "exchange", "asset_class", "description", "tick_size", "point_value", "tick_value", "currency",
-        "lot_size", "min_qty", "max_qty", "min_notional", "venue_symbol", "price_magnifier", "is_active", "session",
-        "timezone", "at", "local_time", "state", "why", "until",
+        "lot_size", "min_qty", "max_qty", "is_active", "session", "local_time", "state", "why", "until",
     )  # fmt: skip
     tables: ClassVar = {"week": ("days", "hours")}
     timezone: str
@@ -302,7 +301,7 @@ class ShowSession(Request):
 
     name: LookupId
     at: Moment | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 8
+    limit: Annotated[int, Field(ge=1, le=1000)] = 6
 
 
 class SessionHour(Result):
@@ -325,7 +324,7 @@ class SessionDate(Result):
 class SessionDetail(Result):
     """A session: whether it trades at a moment, its week, and the special dates that come."""
 
-    columns: ClassVar = ("name", "timezone", "at", "local_time", "state", "why", "until", "updated_at")
+    columns: ClassVar = ("name", "timezone", "local_time", "state", "why", "until")
     tables: ClassVar = {"week": ("days", "hours"), "coming": ("date", "kind", "time")}
     name: str
     timezone: str

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 LINES_SHOWN = 10
+#: How long a supervisor may take to record an end, and the longest that any attempt may take (a constraint: 30 days).
+SETTLED_WITHIN_S = 15
+LONGEST_S = 30 * 86_400
 
 
 def due_at(heartbeat_at: datetime, stale_after_s: int, deadline_at: datetime) -> datetime:
@@ -18,9 +21,14 @@ def due_at(heartbeat_at: datetime, stale_after_s: int, deadline_at: datetime) ->
     return min(deadline_at, heartbeat_at + timedelta(seconds=stale_after_s))
 
 
-def deadline_at(started_at: datetime, max_runtime_s: int) -> datetime:
-    """Return when an attempt must have ended."""
-    return started_at + timedelta(seconds=max_runtime_s)
+def deadline_at(started_at: datetime, max_runtime_s: int, grace_s: int | None = None) -> datetime:
+    """Return when an attempt must have ended, and its end be recorded.
+
+    A supervisor ends its process at `max_runtime_s` itself; the grace of the process and the time to record the end
+    come on top (`grace_s`), or the reaper would cut both short.
+    """
+    settling_s = 0 if grace_s is None else grace_s + SETTLED_WITHIN_S
+    return started_at + timedelta(seconds=min(max_runtime_s + settling_s, LONGEST_S))
 
 
 def reason_of(status: JobEnd, reason_code: JobReason | None) -> JobReason:

@@ -42,7 +42,7 @@ def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, co
     tees: list[Tee] = []
     try:
         with supervise.stop_orders() as orders:
-            attempt = _begin(ctx, {"type": job_type, "job": job, "reason": reason, "program": program})
+            attempt = _begin(ctx, orders, {"type": job_type, "job": job, "reason": reason, "program": program})
             if orders.given():
                 return _settle(attempt, _ENDS[News.ORDERED], "not started", None, f"{attempt}: nothing was started")
             return _supervise(attempt, program, command, orders, tees)
@@ -57,6 +57,7 @@ class _Attempt:
     """The right to work at a job, and what is reported about it."""
 
     ctx: Context
+    orders: supervise.StopOrders
     id: int
     attempt: int
     mark: str
@@ -94,18 +95,17 @@ class _Attempt:
             raise supervise.RightTaken(over.message) from over
 
 
-def _begin(ctx: Context, asked: dict[str, Any]) -> _Attempt:
+def _begin(ctx: Context, orders: supervise.StopOrders, asked: dict[str, Any]) -> _Attempt:
     """Ask for the right to work."""
     mark = supervise.new_mark()
     asked |= {"mark": mark, "host": ctx.machine.host, "boot_id": process.boot_id()}
     answer = supervise.within(supervise.patience_s(ctx), lambda: execute(ctx, the_map()["job begin"], asked))
     job = answer.result
     limits = {name: job[name] for name in ("heartbeat_s", "stale_after_s", "max_runtime_s", "grace_s")}
-    attempt = _Attempt(
-        ctx, job["job_id"], job["attempt"], mark, limits, clock.lease_s(), clock.monotonic_s() + limits["max_runtime_s"]
-    )
+    deadline_s = clock.monotonic_s() + limits["max_runtime_s"]
+    attempt = _Attempt(ctx, orders, job["job_id"], job["attempt"], mark, limits, clock.lease_s(), deadline_s)
     # Said before there is a process: from then on nothing may block, and a pipe can.
-    talk(f"{attempt} may run until {job['deadline_at']} ({_receipt(answer)})")
+    talk(f"{attempt} may run for {limits['max_runtime_s']} s ({_receipt(answer)})")
     return attempt
 
 
@@ -177,7 +177,10 @@ def _settle(attempt: _Attempt, how: _How, exit_status: str, tail: Tail | None, s
         report |= {"output_tail": tail.text(), "output_bytes": tail.total}
     try:
         answer = supervise.insist(
-            attempt.ctx, attempt.limits["stale_after_s"], lambda request_id: attempt.act("job end", report, request_id)
+            attempt.ctx,
+            attempt.limits["stale_after_s"],
+            lambda request_id: attempt.act("job end", report, request_id),
+            attempt.orders,
         )
     except errors.BlaidError as error:
         _not_recorded(error, reason, sentence)

@@ -108,7 +108,8 @@ def _begin(tx: Tx, type_name: str, job_id: int | None, worker: dict[str, Any]) -
     limits = require_type(tx, type_name)
     before = _startable(tx, type_name, job_id) if job_id is not None else None
     now = tx.clock()
-    deadline_at = rules.deadline_at(now, limits["max_runtime_s"])
+    supervised = worker["worker_mark"] is not None
+    deadline_at = rules.deadline_at(now, limits["max_runtime_s"], limits["grace_s"] if supervised else None)
     values = {
         **worker,
         "worker_id": f"{tx.ctx.machine.host}:{tx.ctx.machine.pid}",

@@ -6,12 +6,17 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
+from blaidctl.core.ddl import moment
 from blaidctl.core.tables import BIG, STRICT
 from blaidctl.core.types import JsonText, UtcTime
 
 _RUNNING = text("status = 'RUNNING'")
 _END = text("event IN ('SUCCEEDED', 'FAILED', 'CANCELLED')")
 _START = text("event = 'STARTED'")
+
+
+def _moments(*columns: str) -> str:
+    return " AND ".join(moment(column, "postgresql") for column in columns)
 
 
 class JobTypes(SQLModel, table=True):
@@ -47,6 +52,10 @@ class Jobs(SQLModel, table=True):
             " AND deadline_at IS NOT NULL AND due_at IS NOT NULL AND worker_id IS NOT NULL)",
             name="jobs_running",
         ),
+        CheckConstraint(
+            f"status <> 'RUNNING' OR ({_moments('heartbeat_at', 'started_at', 'deadline_at', 'due_at')})",
+            name="jobs_times",
+        ).ddl_if(dialect="postgresql"),
         CheckConstraint("due_at <= deadline_at AND started_at <= deadline_at", name="jobs_deadline"),
         CheckConstraint(
             "julianday(due_at) <= julianday(heartbeat_at) + stale_after_s / 86400.0 + 0.00000001", name="jobs_due"

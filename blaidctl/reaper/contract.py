@@ -40,6 +40,7 @@ class LeftProcess(Result):
     pid: int | None
     pid_started: str | None
     mark: str | None
+    started_at: datetime
 
 
 class ElsewhereProcess(Result):

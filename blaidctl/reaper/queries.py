@@ -71,7 +71,7 @@ _OVERDUE = {
 _UNPROVEN = "stopped_at IS NOT NULL AND stop_confirmed_at IS NULL AND host = :host AND {overdue}"
 UNPROVEN = Query(
     **{
-        kind: "SELECT id, attempt, boot_id, pid, pid_started, mark FROM bot_instances"
+        kind: "SELECT id, attempt, boot_id, pid, pid_started, mark, started_at FROM bot_instances"
         f" WHERE {_UNPROVEN.format(overdue=overdue)} ORDER BY id LIMIT :limit"
         for kind, overdue in _OVERDUE.items()
     }
@@ -114,7 +114,7 @@ _FENCED_POSTGRESQL = """
 """
 _JOB_LEFT = (
     "{0}id, {0}attempt, {0}heartbeat_at, {0}worker_host AS host, {0}worker_boot AS boot_id, {0}worker_pid AS pid,"
-    " {0}worker_pid_start AS pid_started, {0}worker_mark AS mark"
+    " {0}worker_pid_start AS pid_started, {0}worker_mark AS mark, {0}started_at"
 )
 REAP_JOBS = Query(
     sqlite=f"""
@@ -132,7 +132,7 @@ REAP_JOBS = Query(
         returned=_JOB_LEFT.format("r."),
     ),
 )
-_INSTANCE_LEFT = "{0}id, {0}attempt, {0}bot_id, {0}host, {0}boot_id, {0}pid, {0}pid_started, {0}mark"
+_INSTANCE_LEFT = "{0}id, {0}attempt, {0}bot_id, {0}host, {0}boot_id, {0}pid, {0}pid_started, {0}mark, {0}started_at"
 REAP_INSTANCES = Query(
     sqlite=f"""
     UPDATE bot_instances SET status = :status, stop_reason = :stop_reason, stopped_at = :now FROM {_SEEN_SQLITE}

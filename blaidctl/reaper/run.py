@@ -289,7 +289,9 @@ class Run:
             self._end(pieces)
 
     def _end(self, pieces: Sequence[tuple[str, contract.LeftProcess]]) -> None:
-        lefts = [remains.Left(left.mark, left.pid, left.pid_started, left.boot_id) for _, left in pieces]
+        lefts = [
+            remains.Left(left.mark, left.pid, left.pid_started, left.boot_id, left.started_at) for _, left in pieces
+        ]
         gone: list[dict[str, Any]] = []
         for (kind, left), found in zip(pieces, remains.end_all(lefts), strict=True):
             self.killed += found.killed

@@ -10,15 +10,16 @@ worker_host, worker_boot, worker_pid, worker_pid_start, worker_mark, program, cr
 exit_status, result, output_tail, output_bytes), job_events (id, act_id, job_id, attempt, event, reason_code,
 observed_heartbeat_at, created_at, actor, trace_id), reaper_runs (id, act_id, host, started_at, duration_ms, complete,
 counts, not_done, created_at, actor, trace_id). Triggers: job_events and reaper_runs append-only; jobs and job_types
-never deleted or renamed, limits of a type never changed, an ended job changes only into its next attempt. PostgreSQL:
-function blaidctl_job_guard.
+never deleted or renamed, limits of a type never changed, an ended job changes only into its next attempt, the times of
+a running job are times that can be read (on PostgreSQL the constraint jobs_times). PostgreSQL: function
+blaidctl_job_guard.
 
 Rollback: drops the four tables and the function; the history of jobs is lost, the audit log keeps the entries.
 
 Data safety: creates only; no existing row is read or locked.
 """
 
-from blaidctl.core.ddl import PIN_SEARCH_PATH, append_only, engine_kind, run, spell
+from blaidctl.core.ddl import PIN_SEARCH_PATH, append_only, engine_kind, moment, run, spell
 
 revision = "0006"
 down_revision = "0005"
@@ -147,7 +148,23 @@ _LATE = "a job that has ended changes only into its next attempt"
 _TYPE = "a job needs a job type, which has limits"
 _ATTEMPT = "the attempt of a job only grows when a next one begins"
 
+_TIMES = ("heartbeat_at", "started_at", "deadline_at", "due_at")
+_NO_MOMENT = "the times of a running job must be times that can be read"
+
+
+def _times(kind: str) -> str:
+    prefix = "NEW." if kind == "sqlite" else ""
+    return f"{prefix}status <> 'RUNNING' OR ({' AND '.join(moment(f'{prefix}{name}', kind) for name in _TIMES)})"
+
+
 SQLITE = [
+    *(
+        f"""
+        CREATE TRIGGER jobs_times_{event.partition(" ")[0].lower()} BEFORE {event} ON jobs
+        WHEN NOT ({_times("sqlite")}) BEGIN SELECT RAISE(ABORT, '{_NO_MOMENT}'); END
+        """
+        for event in ("INSERT", f"UPDATE OF status, {', '.join(_TIMES)}")
+    ),
     # A session may have switched foreign keys off.
     f"""
     CREATE TRIGGER jobs_known_type BEFORE INSERT ON jobs
@@ -198,6 +215,7 @@ SQLITE = [
 ]
 
 POSTGRESQL = [
+    f"ALTER TABLE jobs ADD CONSTRAINT jobs_times CHECK ({_times('postgresql')})",
     PIN_SEARCH_PATH,
     f"""
     CREATE FUNCTION blaidctl_job_guard() RETURNS trigger LANGUAGE plpgsql

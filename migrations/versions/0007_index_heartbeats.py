@@ -1,7 +1,8 @@
 """Index the heartbeats of running jobs.
 
-Why: a heartbeat in the future (a clock that was wrong, a foreign writer) would keep a job RUNNING for as long as it lies
-ahead, so every run of the reaper looks for one; among a million running jobs that look must cost what finding none costs.
+Why: a heartbeat in the future (a clock that was wrong, a foreign writer) would keep a job RUNNING for as long as it
+lies ahead, so every run of the reaper looks for one; among a million running jobs that look must cost what finding
+none costs.
 
 Diff: new index jobs_heartbeat on jobs (heartbeat_at) of the rows that are RUNNING.
 

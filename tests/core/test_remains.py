@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,30 @@ def test_a_zombie_is_dead(run: Callable[..., Run]):
     each = run("")
     wait_for(lambda: ") Z " in Path(f"/proc/{each.popen.pid}/stat").read_text())
     assert remains.end(each.left()) == Remains(Outcome.GONE)
+
+
+def test_another_machine_with_this_one_s_name_is_not_taken_for_a_boot_of_before(run: Callable[..., Run]):
+    """What began while this machine already ran, under another boot id, runs elsewhere: nothing is proven of it."""
+    each = run()
+    after_this_boot = dataclasses.replace(each.left(boot_id=ANOTHER_BOOT), started_at=datetime.now(UTC))
+    assert remains.end(after_this_boot).outcome is Outcome.NOT_PROVEN
+    before_this_boot = dataclasses.replace(after_this_boot, started_at=datetime(2001, 1, 1, tzinfo=UTC))
+    assert remains.end(before_this_boot) == Remains(Outcome.GONE)
+
+
+def test_who_started_the_reaper_is_never_signalled(tmp_path: Path):
+    """A script that is its own job's worker may call the reaper: it is told no, and lives."""
+    script = (
+        "import os, sys; from blaidctl.core import process, remains\n"
+        "pid = os.getppid()\n"
+        "print(remains.end(remains.Left(None, pid, process.started(pid), process.boot_id())).outcome)\n"
+    )
+    (tmp_path / "reaper.py").write_text(script)
+    ran = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {tmp_path / 'reaper.py'}; echo lives"],  # noqa: S607 - a shell as its parent
+        capture_output=True, text=True, check=False, timeout=LIMIT_S,
+    )  # fmt: skip
+    assert (ran.stdout.split(), ran.returncode) == (["NOT_PROVEN", "lives"], 0), ran.stderr
 
 
 def test_after_a_boot_nothing_of_before_is_left(run: Callable[..., Run]):

@@ -153,13 +153,32 @@ def test_the_reaper_comes_no_later_than_the_limits_say(database: Database):
         database,
         (insert("jobs", GOOD | {"due_at": late}), CHECK),
         (insert("jobs", GOOD | {"due_at": beyond, "heartbeat_at": GOOD["deadline_at"]}), CHECK),
-        (insert("jobs", GOOD | {"due_at": "'9999-12-31T00:00:00.000000Z'"}), CHECK),
+        (insert("jobs", GOOD | {"due_at": "'9998-12-30T00:00:00.000000Z'"}), CHECK),
         ("UPDATE jobs SET due_at = deadline_at WHERE id = 1", CHECK),
         (insert("jobs", GOOD | {"deadline_at": "'2026-05-05T05:05:04.999999Z'"}), CHECK),
         (insert("jobs", GOOD | {"deadline_at": "'2026-06-04T05:05:05.002000Z'"}), CHECK),
-        ("UPDATE jobs SET deadline_at = '9999-12-31T00:00:00.000000Z' WHERE id = 1", CHECK),
+        ("UPDATE jobs SET deadline_at = '9998-12-30T00:00:00.000000Z' WHERE id = 1", CHECK),
     )
     database.sql(insert("jobs", GOOD | {"deadline_at": "'2026-06-04T05:05:05.000000Z'"}))  # 30 days
+
+
+@pytest.mark.usefixtures("desk")
+def test_the_times_of_a_running_job_can_be_read(database: Database):
+    """One row with an impossible time would blind every look of the reaper, or end it."""
+    odd = {
+        "sqlite": ("garbage", "-4000-01-01", "2026-02-30T00:00:00.000000Z", "2026-05-05T25:00:00.000000Z", "now"),
+        "postgresql": ("infinity", "-infinity", "4000-01-01 BC", "20000-01-01"),
+    }[database.kind]
+    refuses(
+        database,
+        *(
+            (insert("jobs", GOOD | {column: f"'{text}'"}), "times that can be read|check constraint")
+            for text in odd
+            for column in ("heartbeat_at", "started_at", "deadline_at", "due_at")
+        ),
+        *((insert("jobs", GOOD | dict.fromkeys(("started_at", "heartbeat_at", "deadline_at", "due_at"), f"'{text}'")),
+           "times that can be read|check constraint") for text in odd),
+    )  # fmt: skip
 
 
 def test_no_job_is_of_an_unknown_type(desk: CommandLine, database: Database):

@@ -40,6 +40,7 @@ def herd(
     job_type: str = "quick",
     silent_s: float = 60,
     deadline_in_s: float = 3600,
+    began_s: float = 9,
     **worker: Any,
 ) -> list[int]:
     """Start `count` jobs that beat last `silent_s` ago (negative: in the future), under one act; return their ids."""
@@ -60,7 +61,7 @@ def herd(
     row |= {
         "heartbeat_at": beat,
         "deadline_at": deadline,
-        "started_at": min(beat, deadline, now) - timedelta(seconds=9),
+        "started_at": min(beat, deadline, now) - timedelta(seconds=began_s),
     }
     row["due_at"] = min(deadline, beat + timedelta(seconds=QUICK["stale_after_s"]))
     try:
@@ -96,6 +97,10 @@ def ends(database: Database) -> list[tuple[int, int, str, str]]:
     return database.sql(
         "SELECT job_id, attempt, event, reason_code FROM job_events WHERE event <> 'STARTED' ORDER BY job_id, id"
     )  # type: ignore[return-value]
+
+
+#: Before this machine was started, as all that has another boot id of it was.
+LONG_AGO = "2001-01-01T00:00:00.000000Z"
 
 
 def instance(database: Database, *, silent_s: float = 600, bot: str = "b1", **values: Any) -> int:

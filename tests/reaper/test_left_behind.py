@@ -104,7 +104,7 @@ def test_nobody_else_is_signalled(cli: CommandLine, left: Callable[[], Process])
     reused, before, elsewhere = left(), left(), left()
     other_start = str(int(reused.pid_started) - 1)
     herd(cli, deadline_in_s=-1, **reused.recorded(mark=secrets.token_hex(16), pid_started=other_start))
-    herd(cli, deadline_in_s=-1, **before.recorded(boot_id=ANOTHER_BOOT))
+    herd(cli, deadline_in_s=-1, began_s=29 * 86_400, **before.recorded(boot_id=ANOTHER_BOOT))
     (foreign,) = herd(cli, deadline_in_s=-1, **elsewhere.recorded(host="another-host"))
     found = incomplete(cli("job", "reap"), "REAP_INCOMPLETE", jobs_reaped=3, processes_killed=0)
     detail = "what it may have left runs on another-host"

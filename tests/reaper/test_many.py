@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.kill.fleet import done, entries, verified
-from tests.reaper.herd import ends, herd, instance, statuses
+from tests.reaper.herd import LONG_AGO, ends, herd, instance, statuses
 from tests.support.commandline import SCRIPT
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def test_instances_too_are_ended_once(process: ProcessCommandLine, cli: CommandL
     from blaidctl.core.context import this_machine
 
     for number in range(40):
-        instance(database, bot=f"b{number}", host=this_machine().host, boot_id="another", pid=None, status="STARTING")
+        before = {"host": this_machine().host, "boot_id": "another", "started_at": LONG_AGO}
+        instance(database, bot=f"b{number}", pid=None, status="STARTING", **before)
     found = reapers(process, REAPERS, "--batch", "7")
     assert sum(each["instances_reaped"] for each in found) == 40
     assert sum(each["stops_confirmed"] for each in found) == 40

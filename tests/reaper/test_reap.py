@@ -20,7 +20,7 @@ from blaidctl.core.context import this_machine
 from blaidctl.reaper import queries, rules, run
 from blaidctl.reaper.contract import NotDone
 from tests.kill.fleet import TABLES, done, dump, entries, operate, refused, verified
-from tests.reaper.herd import ends, herd, instance, statuses
+from tests.reaper.herd import LONG_AGO, ends, herd, instance, statuses
 from tests.support.commandline import SCRIPT, CommandLine
 
 if TYPE_CHECKING:
@@ -91,10 +91,9 @@ def test_a_silent_job_fails_with_timeout_once_and_all_of_it_is_in_the_log(cli: C
 def test_a_silent_instance_fails_with_supervisor_lost_and_its_stop_is_proven(cli: CommandLine, database: Database):
     """Its process is long gone, as after a SIGKILL of supervisor and keeper: the host was started anew since."""
     host, another_boot = this_machine().host, "00000000-0000-4000-8000-000000000000"
-    silent = instance(database, host=host, boot_id=another_boot, pid_started="1")
-    starting = instance(
-        database, host=host, boot_id=another_boot, status="STARTING", heartbeat_at=None, pid=None, mark="0" * 32
-    )
+    before = {"host": host, "boot_id": another_boot, "started_at": LONG_AGO}
+    silent = instance(database, pid_started="1", **before)
+    starting = instance(database, status="STARTING", heartbeat_at=None, pid=None, mark="0" * 32, **before)
     live = instance(database, silent_s=0)
     result(
         cli("job", "reap", env=QUICK),
