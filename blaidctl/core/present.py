@@ -26,6 +26,8 @@ _COLOURS = {
     "RUNNING": "green", "LIVE": "green", "RESURRECT": "green", "PRODUCTION": "green", "DONE": "green", "OK": "green",
     "APPLIED": "green", "MAY_TRADE": "green", "MAY_NOT_TRADE": "red", "STOPPED": "dim", "SUCCEEDED": "green",
     "QUEUED": "yellow", "CANCELLED": "yellow", "FINDING": "red", "NOT_CHECKED": "yellow", "INFO": "dim",
+    "MARKET": "green", "PREMARKET": "green", "POSTMARKET": "green", "CLOSED": "dim", "CHANGED": "yellow",
+    "REACTIVATED": "yellow",
 }  # fmt: skip
 NARROWEST = 80
 #: What a person wrote: in a table it may fold anywhere. Everything else may hold an id and folds between words only.
