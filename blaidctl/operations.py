@@ -37,7 +37,7 @@ OPERATIONS: tuple[Operation, ...] = (
         result="blaidctl.kill.contract:Resurrected",
         handler="blaidctl.kill.service:resurrect",
         settle="blaidctl.kill.service:confirm_restart",
-        http_at_most={"wait": 30},
+        http_at_most={"wait": 5},
         writes=True,
     ),
     Operation(

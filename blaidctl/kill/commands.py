@@ -58,7 +58,9 @@ def resurrect(
     reason_code: Annotated[ResurrectReason, typer.Option(help=f"One of {', '.join(ResurrectReason)}.", metavar="CODE")],
     reason: Why,
     restart: Annotated[bool, typer.Option("--restart", help="Supervisors that stand by start it again.")] = False,
-    wait: Annotated[int, typer.Option(help="With --restart: seconds to wait for the process.", metavar="S")] = 5,
+    wait: Annotated[
+        int | None, typer.Option(help="With --restart: seconds to wait for the process; default 5.", metavar="S")
+    ] = None,
     trace_id: TraceId = None,
     request_id: RequestIdOption = None,
     dry_run: DryRun = False,

@@ -19,6 +19,7 @@ Since = Annotated[
         json_schema_extra={"anyOf": [{"pattern": "^[0-9]{1,5}[smhd]$"}, {"format": "date-time"}]},
     ),
 ]
+RESTART_WAIT_S = 5
 WIDE = ("user", "account", "tag", "exchange", "all")
 
 
@@ -100,8 +101,9 @@ class Resurrect(Act):
     reason: Reason
     #: Ask the supervisors that stand by to start their process again.
     restart: bool = False
-    #: How many seconds to wait, after COMMIT, for a process to be started again; only with `restart`.
-    wait: Annotated[int, Field(ge=0, le=3600)] = 5
+    #: How many seconds to wait, after COMMIT, for a process to be started again; only with `restart`. Null: on the
+    #: command line, where somebody waits for the answer, RESTART_WAIT_S; elsewhere one look.
+    wait: Annotated[int, Field(ge=0, le=3600)] | None = None
 
 
 class Resurrected(Result):

@@ -207,13 +207,15 @@ def confirm_restart(ctx: Context, request: contract.Resurrect, answer: Answer) -
     if not request.restart:
         return answer
     bot, last = answer.result["bot_id"], answer.result["last_instance_id"]
+    unasked_s = contract.RESTART_WAIT_S if ctx.channel == "cli" else 0
+    limit_s = unasked_s if request.wait is None else request.wait
     try:
-        started = _look_until(lambda: _started_after(ctx, bot, last), bool, request.wait)
+        started = _look_until(lambda: _started_after(ctx, bot, last), bool, limit_s)
     except (KeyboardInterrupt, errors.BlaidError) as cut:
         # The resurrect is committed: whatever ends the look, the answer is "not seen", never "not done".
-        finding = contract.not_restarted_finding(bot, request.wait, _named(cut))
+        finding = contract.not_restarted_finding(bot, limit_s, _named(cut))
         return dataclasses.replace(answer, finding=finding.model_dump())
-    seen = None if started else contract.not_restarted_finding(bot, request.wait).model_dump()
+    seen = None if started else contract.not_restarted_finding(bot, limit_s).model_dump()
     return dataclasses.replace(answer, result={**answer.result, "restarted": started}, finding=seen)
 
 

@@ -95,8 +95,8 @@ def test_the_same_mistake_gets_the_same_body_on_both_entrances(served: Desk, cli
             cli("kill", "a1", "--reason-code", "DRILL", "--reason", long),
         ),
         (
-            served.alice.post(back.format("a1"), json=RESURRECT | {"restart": True}),
-            cli("resurrect", "a1", *WHY_BACK, "--restart"),
+            served.alice.post(back.format("a1"), json=RESURRECT | {"wait": -1}),
+            cli("resurrect", "a1", *WHY_BACK, "--wait", "-1"),
         ),
         (served.alice.get("/api/kill-events?since=yesterday"), cli("kill-events", "--since", "yesterday")),
         (served.alice.get("/api/kill-events?limit=0"), cli("kill-events", "--limit", "0")),
