@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blaidctl.instruments import files, rows, timetable
 from tests.instruments.work import DATES, HOURS, a_session, counts, file, text
 from tests.kill.fleet import done, dump
 
@@ -251,6 +252,29 @@ def test_a_thousand_times_the_rows_take_no_more_memory(sqlite_database, cli):
     few, many = (peak(cli, made.format(rows=rows, **words)) for rows in (2_000, 20_000))
     assert (few[0], many[0]) == (0, 0), (few, many)
     assert many[1] < few[1] + 8_000, "rows may not be kept"
+
+
+# ---- limits ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_too_many_rows_or_bytes_is_refused_whole(cli, home, refused, monkeypatch):
+    content = text(*({"symbol": f"S{n}"} for n in range(4))).encode()
+    monkeypatch.setattr(rows, "MOST_ROWS", 3)
+    assert "line 5: the file has more than 3 rows" in refused(content)["message"]
+    monkeypatch.setattr(rows, "MOST_ROWS", 4)
+    monkeypatch.setattr(files, "MOST_BYTES", len(content) - 1)
+    assert f"is larger than {len(content) - 1} bytes" in refused(content, "--skip-refused")["message"]
+    monkeypatch.setattr(files, "MOST_BYTES", len(content))
+    assert done(cli("instrument", "load", file(home, content), "--dry-run")).json["result"]["new"] == 4
+
+
+def test_a_session_and_its_file_have_limits_too(cli, home, monkeypatch):
+    hours = "\n".join((HOURS_HEADER, *(HOUR.replace("monday", day) for day in ("monday", "tuesday", "friday"))))
+    monkeypatch.setattr(timetable, "MOST_STRETCHES", 2)
+    run = cli("session", "load", file(home, hours))
+    assert run.error["missing_requirements"] == ["line 4: a session has at most 2 rows of hours"]
+    monkeypatch.setattr(timetable, "MOST_ROWS", 2)
+    assert "line 4: the file has more than 2 rows" in cli("session", "load", file(home, hours)).error["message"]
 
 
 # ---- sessions ----------------------------------------------------------------------------------------------------
