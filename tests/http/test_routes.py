@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Every route, what it takes beside the path, and what answers. A change here is a change of the product's contract.
 LITERAL = {
     "POST /api/bots/{id}/kill": ("kill", {"reason", "reason_code", "wait"}, {"dry_run"}),
-    "POST /api/bots/{id}/resurrect": ("resurrect", {"reason", "reason_code", "restart"}, {"dry_run"}),
+    "POST /api/bots/{id}/resurrect": ("resurrect", {"reason", "reason_code", "restart", "wait"}, {"dry_run"}),
     "GET /api/kill-events": ("kill-events", set(), {"bot", "since", "limit"}),
     "GET /api/bots/{id}/kill-events": ("bot kill-events", set(), {"since", "limit"}),
     "GET /api/instruments": (

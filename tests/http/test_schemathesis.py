@@ -45,7 +45,7 @@ def test_schemathesis_finds_nothing(served: Desk, cli: CommandLine, database: Da
     assert passed is not None, run.stdout
     assert passed[1] == passed[2]
     assert int(passed[1]) > 300
-    assert "0 covered" not in run.stdout
+    assert not re.search(r"\b0 covered", run.stdout)
     assert len(events(database)) > 5, "it did reach the product"
     verified(cli)
     assert served.stop() == (0, "")
