@@ -285,7 +285,7 @@ def _kill(found: Iterable[tuple[_Case, _Process]]) -> None:
 def _killed(case: _Case, process: _Process) -> int | None:
     """Kill a process if it still is what was found; return a descriptor that tells of its end, or None."""
     if process.pid <= _INIT or process.pid in _own_line():
-        case.doubt(f"pid {process.pid} belongs to it, and is this program, started it, or is the system's first")
+        case.doubt(f"pid {process.pid} belongs to it, and is this program or one that started it: never signalled")
         return None
     try:
         descriptor = os.pidfd_open(process.pid)

@@ -199,7 +199,7 @@ def test_a_zombie_is_dead(run: Callable[..., Run]):
 
 def test_another_machine_with_this_one_s_name_is_not_taken_for_a_boot_of_before(run: Callable[..., Run]):
     """What began while this machine already ran, under another boot id, runs elsewhere: nothing is proven of it."""
-    each = run()
+    each = run(SLEEP)
     after_this_boot = dataclasses.replace(each.left(boot_id=ANOTHER_BOOT), started_at=datetime.now(UTC))
     assert remains.end(after_this_boot).outcome is Outcome.NOT_PROVEN
     before_this_boot = dataclasses.replace(after_this_boot, started_at=datetime(2001, 1, 1, tzinfo=UTC))
