@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -182,3 +183,23 @@ def test_signals_that_mean_stop_are_orders_and_are_handled_as_before_afterwards(
         os.kill(os.getpid(), number)
         wait_for(orders.given)
     assert signal.getsignal(number) == before
+
+
+def test_an_order_ends_the_insisting_on_a_record():
+    """A database that is away for hours does not hold a supervisor that somebody wants to end."""
+    orders = supervise.StopOrders()
+    orders.tell()  # the order that ended the process is not one to stop insisting
+    limits = types.SimpleNamespace(connect_timeout_s=5, kill_lock_timeout_s=10)
+    ctx: Any = types.SimpleNamespace(settings=limits)
+    asked: list[str] = []
+
+    def away(request_id: str) -> Any:
+        asked.append(request_id)
+        if len(asked) == 3:
+            orders.tell()
+        raise errors.DatabaseDown
+
+    with pytest.raises(errors.DatabaseDown, match="told to stop"):
+        supervise.insist(ctx, 600, away, orders)
+    assert len(asked) >= 3
+    assert len(set(asked)) == 1, "one request id: it is done once, whenever it is"

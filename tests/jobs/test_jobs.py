@@ -7,14 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import freezegun
 import pytest
 
 from blaidctl.core import errors, process
-from blaidctl.jobs import contract, queries
+from blaidctl.jobs import contract, queries, rules
 from blaidctl.jobs.vocabulary import JobStatus
 from tests.jobs.work import MARK, SUPERVISED, a_type, end, happened, limits, row, start
 from tests.kill.fleet import done, dump, entries, operate, refused, time_of, verified
@@ -696,3 +696,10 @@ def test_running_jobs_are_found_by_their_index(sqlite_database: Database):
         statement = statement.replace(":type", "'nightly'").replace(":limit", "20")
         plan = " ".join(row[-1] for row in sqlite_database.sql(f"EXPLAIN QUERY PLAN {statement}"))
         assert "USING INDEX jobs_due" in plan
+
+
+def test_a_supervised_attempt_has_its_grace_before_the_reaper_may_come():
+    began = datetime(2026, 1, 31, tzinfo=UTC)
+    assert rules.deadline_at(began, 60) == began + timedelta(seconds=60)
+    assert rules.deadline_at(began, 60, 20) == began + timedelta(seconds=60 + 20 + rules.SETTLED_WITHIN_S)
+    assert rules.deadline_at(began, 30 * 86_400, 300) == began + timedelta(days=30)
