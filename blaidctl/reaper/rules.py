@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from blaidctl.reaper.contract import NotDone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from blaidctl.jobs.vocabulary import LeftReason
 
@@ -49,12 +49,6 @@ def unmoved(seen: Iterable[Seen], again: Mapping[int, tuple[int, int]]) -> list[
         for row in seen
         if (now := again.get(row.id)) and now[0] == row.attempt and (row.past_deadline or now[1] == row.hb_seq)
     ]
-
-
-def batches(rows: Sequence[Seen], size: int) -> Iterator[Sequence[Seen]]:
-    """Yield the rows in pieces of at most `size`."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def shortened(left: Iterable[NotDone]) -> list[NotDone]:
