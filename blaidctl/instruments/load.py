@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core import errors
+from blaidctl.core import errors, files
 from blaidctl.core.text import printable
-from blaidctl.instruments import contract, currencies, files, queries, rows
+from blaidctl.instruments import contract, currencies, queries, rows
 from blaidctl.instruments.events import INSTRUMENT_EVENTS
 from blaidctl.instruments.rows import KEY, VALUES, Refusal, Row
 from blaidctl.instruments.spool import Spool

@@ -11,14 +11,13 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core import decimals, errors
-from blaidctl.instruments import files
+from blaidctl.core import decimals, errors, files
 from blaidctl.instruments.vocabulary import AssetClass, FileFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from blaidctl.instruments.files import Line
+    from blaidctl.core.files import Line
 
 KEY = ("exchange", "symbol", "asset_class")
 #: What a file says about an instrument beside its key, in the order of the event's text.

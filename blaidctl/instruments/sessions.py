@@ -6,8 +6,8 @@ import contextlib
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core import errors
-from blaidctl.instruments import contract, files, queries, rules, timetable
+from blaidctl.core import errors, files
+from blaidctl.instruments import contract, queries, rules, timetable
 from blaidctl.instruments.events import SESSION_EVENTS
 from blaidctl.instruments.vocabulary import MarketState, Outcome
 

@@ -10,15 +10,15 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core import errors
-from blaidctl.instruments import files, rules
+from blaidctl.core import errors, files
+from blaidctl.instruments import rules
 from blaidctl.instruments.rows import Refusal, header_of, shown, text_problem
 from blaidctl.instruments.vocabulary import DateKind, MarketState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from blaidctl.instruments.files import Line
+    from blaidctl.core.files import Line
 
 HOURS_COLUMNS = ("session", "timezone", "day", "open", "close", "state")
 #: Where LEAN's own entry came from: read, and not kept.

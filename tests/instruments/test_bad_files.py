@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blaidctl.instruments import files, rows, timetable
+from blaidctl.core import files
+from blaidctl.instruments import rows, timetable
 from tests.instruments.work import DATES, HOURS, a_session, counts, file, text
 from tests.kill.fleet import done, dump
 

@@ -1,8 +1,8 @@
-"""Reading a file of rows in constant memory: a line at a time, each no longer than the limit, hashed on the way.
+"""Reading a file in constant memory, hashed on the way: a line at a time, each no longer than the limit, or in pieces.
 
-What is no text file, or is made to exhaust us, is refused early: a directory, bytes that are not UTF-8, a line without
-end, a pipe that stays silent. Nothing of a file's own text reaches a message unescaped: errors are printed through
-`core.text`.
+What is no text file, or is made to exhaust us, is refused early: a directory, a packed file, bytes that are not UTF-8,
+a line without end, a pipe that stays silent. Nothing of a file's own text reaches a message unescaped: errors are
+printed through `core.text`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,17 @@ LONGEST_LINE = 16 * 1024
 #: Of a whole file: a hundred times the largest that LEAN ships.
 MOST_BYTES = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+#: What a file starts with that is none of text → what it is, and what to do.
+_NO_TEXT = {
+    b"\xff\xfe": "is UTF-16: save it as UTF-8",
+    b"\xfe\xff": "is UTF-16: save it as UTF-8",
+    b"\x1f\x8b": "is packed with gzip: unpack it first (`gunzip`)",
+    b"BZh": "is packed with bzip2: unpack it first (`bunzip2`)",
+    b"\xfd7zXZ\x00": "is packed with xz: unpack it first (`unxz`)",
+    b"(\xb5/\xfd": "is packed with zstd: unpack it first (`unzstd`)",
+    b"PK\x03\x04": "is a zip archive (a spreadsheet is one too): unpack it, or save it as text",
+    b"SQLite format 3\x00": "is an SQLite database",
+}
 #: Lines between two reports of progress.
 _REPORT_EVERY = 1_000
 
@@ -45,12 +55,13 @@ class Line:
 
 
 class Reading:
-    """A file that is being read: iterate over its lines once; then `sha256` is that of all its bytes."""
+    """A file that is being read once, by its lines or in pieces; then `sha256` is that of all its bytes."""
 
-    def __init__(self, name: str, stream: Any, progress: Callable[[int], None]) -> None:
-        """Take the open file."""
+    def __init__(self, name: str, stream: Any, progress: Callable[[int], None], most_bytes: int | None = None) -> None:
+        """Take the open file, and how large it may be."""
         self.name = name
         self.bytes_read = 0
+        self._most_bytes = MOST_BYTES if most_bytes is None else most_bytes
         self._stream = stream
         self._hasher = hashlib.sha256()
         self._progress = progress
@@ -65,31 +76,43 @@ class Reading:
         number = 0
         while raw := self._next(number + 1):
             number += 1
-            if number == 1:
-                raw = self._without_mark(raw)
             if number % _REPORT_EVERY == 0:
                 self._progress(self.bytes_read)
             yield _decoded(number, raw)
         if not self.bytes_read:
             raise errors.FileInvalid(f"{self.name} is empty: a header is expected on line 1")
 
-    def _next(self, number: int) -> bytes:
-        try:
-            raw: bytes = self._stream.readline(LONGEST_LINE + 1)
-        except OSError as error:
-            raise unreadable(self.name, error) from error
-        self.bytes_read += len(raw)
-        self._hasher.update(raw)
-        if len(raw) > LONGEST_LINE:
-            raise errors.FileInvalid(f"{self.name}: line {number} is longer than {LONGEST_LINE} bytes")
-        if self.bytes_read > MOST_BYTES:
-            raise errors.FileInvalid(f"{self.name} is larger than {MOST_BYTES} bytes")
+    def read(self, size: int) -> bytes:
+        """Return the next bytes of the text, no more than `size`; none at its end."""
+        raw = self._taken(self._stream.read, size)
+        self._progress(self.bytes_read)
         return raw
 
-    def _without_mark(self, raw: bytes) -> bytes:
-        """Accept the byte order mark that spreadsheets put before UTF-8; UTF-16 is named as what it is."""
-        if raw.startswith(_UTF_16):
-            raise errors.FileInvalid(f"{self.name} is UTF-16: save it as UTF-8")
+    def _next(self, number: int) -> bytes:
+        raw = self._taken(self._stream.readline, LONGEST_LINE + 1)
+        if len(raw) > LONGEST_LINE:
+            raise errors.FileInvalid(f"{self.name}: line {number} is longer than {LONGEST_LINE} bytes")
+        return raw
+
+    def _taken(self, take: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            raw = take(size)
+        except OSError as error:
+            raise unreadable(self.name, error) from error
+        first = not self.bytes_read
+        self.bytes_read += len(raw)
+        self._hasher.update(raw)
+        if first:
+            raw = self._text(raw)
+        if self.bytes_read > self._most_bytes:
+            raise errors.FileInvalid(f"{self.name} is larger than {self._most_bytes} bytes")
+        return raw
+
+    def _text(self, raw: bytes) -> bytes:
+        """Accept the byte order mark that spreadsheets put before UTF-8; what is no text is named as what it is."""
+        for start, what in _NO_TEXT.items():
+            if raw.startswith(start):
+                raise errors.FileInvalid(f"{self.name} {what}")
         return raw.removeprefix(_BOM)
 
 
@@ -121,13 +144,17 @@ def unreadable(name: str, error: OSError) -> errors.FileUnreadable:
 
 @contextlib.contextmanager
 def reading(
-    path: str, silence_s: int, progress: Callable[[str, int], Callable[[int], None]] = silent
+    path: str,
+    silence_s: int,
+    progress: Callable[[str, int], Callable[[int], None]] = silent,
+    most_bytes: int | None = None,
 ) -> Iterator[Reading]:
     """Open a file, a pipe, or standard input (`-`); a pipe may be silent for so long and no longer."""
     name = "standard input" if path == STDIN else path
     with contextlib.ExitStack() as stack:
         stream, size = _standard_input(name, silence_s) if path == STDIN else _opened(path, silence_s, stack)
-        yield Reading(name, stream, progress(f"reading {os.path.basename(name)}", size))  # noqa: PTH119 - may be `-`
+        told = progress(f"reading {os.path.basename(name)}", size)  # noqa: PTH119 - may be `-`
+        yield Reading(name, stream, told, most_bytes)
 
 
 def _standard_input(name: str, silence_s: int) -> tuple[Any, int]:
