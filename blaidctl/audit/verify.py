@@ -9,11 +9,13 @@ someone who can drop triggers.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.audit import contract
 from blaidctl.audit.chain import MOST_DEFECTS, verify_chain
 from blaidctl.core import events, schema_state, stream
+from blaidctl.core.canonical import GENESIS
 from blaidctl.core.contract import Finding
 from blaidctl.core.operation import resolve
 from blaidctl.core.sql import Query, rows_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from blaidctl.core.events import EventTable
     from blaidctl.core.execute import Tx
+    from blaidctl.core.settings import Settings
 
     Replay = Callable[[Connection], Iterator[tuple[int | None, str]]]
 
@@ -42,26 +45,95 @@ _COUNT_HEADS = Query("SELECT count(*) AS n FROM audit_head")
 def verify(tx: Tx, request: contract.Verify) -> contract.Verified:
     """Verify everything; the answer names the first bad sequence number and up to a hundred defects."""
     connection = tx.connection
+    found = _verify_log(connection, tx.ctx.settings, request.workers, tx.ctx.progress)
+    event_rows = 0
+    dropped = _dropped(connection)
+    for reference in resolve("blaidctl.operations:EVENT_TABLES"):
+        event_rows += _verify_events_of(connection, resolve(reference), dropped, found.defects)
+    found.defects += [
+        contract.Defect(check="triggers", seq=None, what=what) for what in schema_state.trigger_defects(connection)
+    ]
+    for reference in resolve("blaidctl.operations:REPLAYS"):
+        found.defects += _replayed(connection, resolve(reference))
+    return _verdict(found, event_rows, [*NOT_CHECKED, *_told(dropped)])
+
+
+def verify_any_schema(
+    connection: Connection, settings: Settings, progress: Callable[[str, int], Callable[[int], None]]
+) -> contract.Verified:
+    """Verify what a schema of any revision promises: the chain, its head, and the event rows in the tables it has.
+
+    Triggers and replays belong to this version's schema; what was left out stands in `not_checked`.
+    """
+    found = _verify_log(connection, settings, 1, progress)
+    event_rows, left_out = 0, []
+    dropped = _dropped(connection)
+    columns = _columns_of_tables(connection)
+    for reference in resolve("blaidctl.operations:EVENT_TABLES"):
+        table = resolve(reference)
+        if not set(table.kinds) <= columns.get(table.name, set()):
+            left_out.append(f"{table.name}: not in this schema, or not with these columns")
+            continue
+        event_rows += _verify_events_of(connection, table, dropped, found.defects)
+    return _verdict(found, event_rows, ["triggers and replays", *left_out, *_told(dropped)])
+
+
+_COLUMNS = {
+    "sqlite": "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'",
+    "postgresql": (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+    ),
+}
+
+
+def _columns_of_tables(connection: Connection) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for table, column in connection.exec_driver_sql(_COLUMNS[connection.dialect.name]):
+        found.setdefault(table, set()).add(column)
+    return found
+
+
+@dataclass(slots=True)
+class _Log:
+    """The log itself after verification."""
+
+    entries: int
+    head_seq: int
+    head_hash: bytes
+    defects: list[contract.Defect]
+
+
+def _verify_log(
+    connection: Connection, settings: Settings, workers: int, progress: Callable[[str, int], Callable[[int], None]]
+) -> _Log:
     head = next(rows_of(_HEAD.on(connection)), None)
-    head_seq, head_hash = (head["seq"], bytes(head["entry_hash"])) if head else (0, b"")
-    progress = tx.ctx.progress("verifying the chain", head_seq)
-    chain = verify_chain(connection, tx.ctx.settings, head_seq, request.workers, progress)
+    head_seq, head_hash = (head["seq"], bytes(head["entry_hash"] or GENESIS)) if head else (0, b"")
+    chain = verify_chain(connection, settings, head_seq, workers, progress("verifying the chain", head_seq))
     defects = [contract.Defect(check="chain", seq=seq, what=what) for seq, what in chain.defects]
     if head is None or (chain.last_seq, chain.last_hash) != (head_seq, head_hash):
         what = f"the head says {head_seq}, the log ends at {chain.last_seq}" if head else "the head is gone"
         at = min(head_seq, chain.last_seq) + 1 if head_seq != chain.last_seq else head_seq
         defects.append(contract.Defect(check="head", seq=at, what=what))
-    event_rows = 0
-    for reference in resolve("blaidctl.operations:EVENT_TABLES"):
-        count, found = _verify_events(connection, resolve(reference))
-        event_rows += count
-        defects += found
-    defects += [
-        contract.Defect(check="triggers", seq=None, what=what) for what in schema_state.trigger_defects(connection)
-    ]
-    for reference in resolve("blaidctl.operations:REPLAYS"):
-        defects += _replayed(connection, resolve(reference))
-    return _verdict(defects, chain.entries, event_rows, head_seq, head_hash)
+    return _Log(chain.entries, head_seq, head_hash, defects)
+
+
+def _dropped(connection: Connection) -> dict[str, int]:
+    """Return event table → the sequence of the last `db downgrade` that dropped it: rows before it are gone, told."""
+    found: dict[str, int] = {}
+    sql = "SELECT seq, canonical FROM audit_log WHERE action = 'db downgrade' AND outcome = 'DONE' ORDER BY seq"
+    try:
+        with stream.rows(connection, sql) as rows:
+            for seq, text in rows:
+                what = _parsed(text).get("what")
+                lost = what.get("lost") if isinstance(what, dict) else None
+                found |= dict.fromkeys(lost.get("tables", ()), seq) if isinstance(lost, dict) else {}
+    except stream.NotUtf8Error:
+        return found  # the chain names the entry
+    return found
+
+
+def _told(dropped: dict[str, int]) -> list[str]:
+    return [f"rows of {table} before seq {seq}: `db downgrade` dropped them" for table, seq in dropped.items()]
 
 
 def _replayed(connection: Connection, replay: Replay) -> list[contract.Defect]:
@@ -74,22 +146,20 @@ def _replayed(connection: Connection, replay: Replay) -> list[contract.Defect]:
     return found
 
 
-def _verdict(
-    defects: list[contract.Defect], entries: int, event_rows: int, head_seq: int, head_hash: bytes
-) -> contract.Verified:
-    defects = sorted(defects, key=lambda d: (d.seq is None, d.seq or 0))[:MOST_DEFECTS]
+def _verdict(log: _Log, event_rows: int, not_checked: list[str]) -> contract.Verified:
+    defects = sorted(log.defects, key=lambda d: (d.seq is None, d.seq or 0))[:MOST_DEFECTS]
     first_bad = min((d.seq for d in defects if d.seq is not None), default=None)
     place = f"first at seq {first_bad}" if first_bad is not None else "none of them inside the chain"
     named = [f"{d.check}: {f'seq {d.seq}: ' if d.seq is not None else ''}{d.what}" for d in defects]
     return contract.Verified(
         answer="BROKEN" if defects else "OK",
-        entries=entries,
+        entries=log.entries,
         event_rows=event_rows,
-        head_seq=head_seq,
-        head_hash=head_hash.hex(),
+        head_seq=log.head_seq,
+        head_hash=log.head_hash.hex(),
         first_bad_seq=first_bad,
         defects=defects,
-        not_checked=NOT_CHECKED,
+        not_checked=not_checked,
         finding=Finding(
             error_code="AUDIT_BROKEN",
             message=f"the audit log does not verify: {len(defects)} defect(s), {place}: {named[0]}",
@@ -100,8 +170,19 @@ def _verdict(
     )
 
 
-def _verify_events(connection: Connection, table: EventTable) -> tuple[int, list[contract.Defect]]:
-    """Compare every act's event rows with the digest in its entry: a merge of two streams in order of sequence."""
+def _verify_events_of(
+    connection: Connection, table: EventTable, dropped: dict[str, int], defects: list[contract.Defect]
+) -> int:
+    count, found = _verify_events(connection, table, dropped.get(table.name, 0))
+    defects += found
+    return count
+
+
+def _verify_events(connection: Connection, table: EventTable, after: int) -> tuple[int, list[contract.Defect]]:
+    """Compare every act's event rows with the digest in its entry: a merge of two streams in order of sequence.
+
+    Entries up to `after` are left aside: a downgrade dropped their rows, and says so in an entry of its own.
+    """
     defects: list[contract.Defect] = []
 
     def note(seq: int | None, what: str) -> None:
@@ -110,7 +191,7 @@ def _verify_events(connection: Connection, table: EventTable) -> tuple[int, list
 
     count, own = 0, list(table.kinds).index("id")
     try:
-        expected = _digests(connection, table)
+        expected = _digests(connection, table, after)
         due = next(expected, None)
         for seq, rows in _acts(connection, table):
             count += len(rows)
@@ -143,8 +224,9 @@ def _counted(digest: Any) -> Any:
     return digest.get("count", "?") if isinstance(digest, dict) else "?"
 
 
-def _digests(connection: Connection, table: EventTable) -> Iterator[tuple[int, Any]]:
-    with stream.rows(connection, "SELECT seq, events FROM audit_log WHERE events <> '{}' ORDER BY seq") as rows:
+def _digests(connection: Connection, table: EventTable, after: int) -> Iterator[tuple[int, Any]]:
+    sql = f"SELECT seq, events FROM audit_log WHERE events <> '{{}}' AND seq > {int(after)} ORDER BY seq"
+    with stream.rows(connection, sql) as rows:
         for seq, text in rows:
             digest = _parsed(text).get(table.name)
             if digest is not None:
