@@ -27,3 +27,45 @@ class FileFormat(StrEnum):
     ALPACA = "alpaca"
     #: A Flex query of Interactive Brokers, XML.
     IBKR = "ibkr"
+
+
+class FlowKind(StrEnum):
+    """What a capital flow is."""
+
+    #: The capital that a bot starts with on an account: one, before everything else.
+    INITIAL = "INITIAL"
+    DEPOSIT = "DEPOSIT"
+    WITHDRAWAL = "WITHDRAWAL"
+    #: A fee of the account that belongs to no fill; below zero, one that was given back.
+    FEE = "FEE"
+
+
+class LotMethod(StrEnum):
+    """Which part of a position a closing fill closes."""
+
+    FIFO = "FIFO"
+    AVERAGE = "AVERAGE"
+
+
+class Basis(StrEnum):
+    """What equity counts."""
+
+    #: Results when they are realized.
+    REALIZED = "REALIZED"
+    #: Open positions too, at the mark of each day.
+    MARKED = "MARKED"
+
+
+class ProblemKind(StrEnum):
+    """Why the engine gives no figures."""
+
+    NO_STARTING_CAPITAL = "NO_STARTING_CAPITAL"
+    #: A fill or flow lies before the starting capital.
+    BEFORE_STARTING_CAPITAL = "BEFORE_STARTING_CAPITAL"
+    NO_INSTRUMENT = "NO_INSTRUMENT"
+    #: A sale without an open lot, on an account that is long only.
+    NO_OPEN_LOT = "NO_OPEN_LOT"
+    #: A fill whose source does not say what it cost, in an import that was not declared to be without fees.
+    NO_FEE = "NO_FEE"
+    NO_RATE = "NO_RATE"
+    NO_MARK = "NO_MARK"
