@@ -39,6 +39,7 @@ OPERATIONS: tuple[Operation, ...] = (
         settle="blaidctl.kill.service:confirm_restart",
         http_at_most={"wait": 5},
         writes=True,
+        needs_checkpoint=True,
     ),
     Operation(
         name="kill-events",
@@ -268,6 +269,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler="blaidctl.accounts.service:link_account",
         refused="blaidctl.accounts.service:record_refusal",
         writes=True,
+        needs_checkpoint=True,
     ),
     Operation(
         name="account unlink",
@@ -551,10 +553,26 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="audit checkpoint",
-        summary="Sign the head of the chain outside the database.",
+        summary="Sign the head of the chain, outside the database.",
         words=("audit", "checkpoint"),
-        missing_requirements=("signed notes (Ed25519)", "a key outside the database"),
-        finding="F-009",
+        request="blaidctl.audit.contract:Checkpoint",
+        result="blaidctl.audit.contract:Checkpointed",
+        handler="blaidctl.audit.checkpoint:checkpoint",
+        outside="blaidctl.audit.checkpoint:sign",
+        writes=True,
+        patient=True,
+    ),
+    Operation(
+        name="audit key new",
+        summary="Make a key that checkpoints are signed with.",
+        words=("audit", "key", "new"),
+        program="blaidctl.audit.commands:key_new",
+    ),
+    Operation(
+        name="audit key show",
+        summary="Print the verifier key of a key file.",
+        words=("audit", "key", "show"),
+        program="blaidctl.audit.commands:key_show",
     ),
     # --- tokens and the shim -------------------------------------------------------------------------------------
     Operation(
@@ -668,6 +686,13 @@ EVENT_TABLES: tuple[str, ...] = (
     "blaidctl.jobs.events:REAPER_RUNS",
     "blaidctl.instruments.events:INSTRUMENT_EVENTS",
     "blaidctl.instruments.events:SESSION_EVENTS",
+    "blaidctl.ledger.events:LEDGER_IMPORTS",
+    "blaidctl.ledger.events:LEDGER_EVENTS",
+    "blaidctl.ledger.events:CAPITAL_FLOWS",
+    "blaidctl.ledger.events:FX_RATES",
+    "blaidctl.ledger.events:MARKS",
+    "blaidctl.allocation.events:ALLOCATION_RUNS",
+    "blaidctl.allocation.events:ALLOCATION_LINES",
 )
 #: What replays events against the state, for `audit verify`.
 REPLAYS: tuple[str, ...] = (
@@ -678,3 +703,5 @@ REPLAYS: tuple[str, ...] = (
 )
 #: What the guard asks besides the kill and the instance: (tx, bot) → every reason why the bot may not trade.
 GUARD_CHECKS: tuple[str, ...] = ("blaidctl.accounts.check:reasons",)
+#: What else may leave a bot's numbers incomplete: (tx, bot, account, first, last moment) → every missing row.
+METRICS_CHECKS: tuple[str, ...] = ()

@@ -4,10 +4,12 @@ from sqlmodel import SQLModel
 
 import blaidctl.access.tables
 import blaidctl.accounts.tables
+import blaidctl.allocation.tables
 import blaidctl.core.tables
 import blaidctl.fleet.tables
 import blaidctl.instruments.tables
 import blaidctl.jobs.tables
-import blaidctl.kill.tables  # noqa: F401 - importing registers the tables
+import blaidctl.kill.tables
+import blaidctl.ledger.tables  # noqa: F401 - importing registers the tables
 
 metadata = SQLModel.metadata

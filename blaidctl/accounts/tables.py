@@ -42,6 +42,7 @@ class BrokerAccounts(SQLModel, table=True):
         CheckConstraint("length(currency) BETWEEN 2 AND 16", name="broker_accounts_currency"),
         CheckConstraint("status IN ('OPEN', 'CLOSED')", name="broker_accounts_status"),
         UniqueConstraint("broker", "external_id", name="broker_accounts_external_key"),
+        CheckConstraint("long_only IN (0, 1)", name="broker_accounts_long_only"),
         STRICT,
     )
     id: str = Field(sa_column=Column(Text, primary_key=True))
@@ -52,6 +53,7 @@ class BrokerAccounts(SQLModel, table=True):
     currency: str = Field(sa_column=Column(Text, nullable=False))
     status: str = Field(sa_column=Column(Text, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcTime, nullable=False))
+    long_only: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
 
 
 class AccountLinks(SQLModel, table=True):
@@ -64,6 +66,7 @@ class AccountLinks(SQLModel, table=True):
         CheckConstraint("max_orders_per_minute > 0", name="account_links_max_orders_per_minute"),
         CheckConstraint("length(policy_sha256) = 64", name="account_links_policy_length"),
         Index("account_links_one_open", "bot_id", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("account_links_of_bot", "bot_id", "account_id"),
         Index("account_links_of_account", "account_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
         {"sqlite_autoincrement": True, **STRICT},
     )

@@ -88,6 +88,33 @@ def above_zero(column: str, kind: str) -> str:
     )
 
 
+def number(column: str, kind: str) -> str:
+    """Return the CHECK of a {DECIMAL} of either sign that is not zero, as `above_zero` is of one above zero."""
+    if kind == "postgresql":
+        return f"{column} <> 0 AND {column} <> 'NaN'"
+    bare = f"ltrim({column}, '-')"
+    shape = f"({column} GLOB '[0-9]*' OR {column} GLOB '-[0-9]*') AND " + " AND ".join(
+        f"{bare} NOT GLOB '{bad}'" for bad in ("*[^0-9.]*", "0[0-9]*", "*.*.*", "*.", "*.*0")
+    )
+    return (
+        f"{shape} AND length(CAST({column} AS BLOB)) = length({column}) AND instr({bare} || '.', '.') <= 21"
+        f" AND length({column}) - instr({column} || '.', '.') <= 18 AND CAST({column} AS REAL) <> 0"
+    )
+
+
+def times_10_8(column: str, kind: str) -> str:
+    """Return the expression of a {DECIMAL} times 10^8 as a 64-bit integer; NULL where it is none of that size."""
+    if kind == "postgresql":
+        scaled = f"{column} * 100000000"
+        return f"CASE WHEN abs({column}) < 10000000000 AND {scaled} = trunc({scaled}) THEN ({scaled})::bigint END"
+    point = f"instr({column} || '.', '.')"
+    return (
+        f"CASE WHEN instr(ltrim({column}, '-') || '.', '.') <= 11 AND length({column}) - {point} <= 8"
+        f" THEN CAST(substr({column}, 1, {point} - 1) || substr(substr({column}, {point} + 1) || '00000000', 1, 8)"
+        " AS INTEGER) END"
+    )
+
+
 def at_most(smaller: str, larger: str, kind: str) -> str:
     """Return the exact comparison of two {DECIMAL} columns above zero: true unless the first is the larger one."""
     if kind == "postgresql":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core import stream
+from blaidctl.core import decimals, stream
 from blaidctl.core.canonical import canonical, quote
 from blaidctl.core.sql import Query, Row
 from blaidctl.core.types import time_text
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 STAMPS = {"act_id": "text", "actor": "text", "created_at": "time", "trace_id": "text"}
 #: How PostgreSQL reads a value out of JSON text or an untyped parameter.
-_POSTGRESQL = {"text": "text", "integer": "bigint", "json": "jsonb", "time": "timestamptz"}
+_POSTGRESQL = {"text": "text", "integer": "bigint", "json": "jsonb", "time": "timestamptz", "decimal": "numeric"}
 
 
 @dataclass(frozen=True, slots=True)
 class EventTable:
-    """An append-only table and its own columns: name → kind (text, integer, json)."""
+    """An append-only table and its own columns: name → kind (text, integer, json, time, decimal)."""
 
     name: str
     columns: Mapping[str, str]
@@ -61,7 +61,9 @@ class EventTable:
 def _as_text(name: str, kind: str, engine: str) -> str:
     if kind == "time":
         return stream.time_column(name, engine)
-    return f"CAST({name} AS text)" if kind == "json" and engine == "postgresql" else name
+    if engine == "postgresql" and kind in {"json", "decimal"}:
+        return f"CAST({name} AS text)" if kind == "json" else f"CAST(trim_scale({name}) AS text)"
+    return name
 
 
 def _integer(value: Any) -> str:
@@ -89,7 +91,13 @@ def _remembered(text: str, canonical_text: str) -> str:
     return canonical_text
 
 
-_ENCODERS: dict[str, Callable[[Any], str]] = {"text": quote, "time": quote, "integer": _integer, "json": _json}
+_ENCODERS: dict[str, Callable[[Any], str]] = {
+    "text": quote,
+    "time": quote,
+    "decimal": quote,
+    "integer": _integer,
+    "json": _json,
+}
 
 
 def write(
@@ -131,7 +139,11 @@ def _bindable(value: Any, kind: str) -> Any:
 
 
 def _in_json(value: Any, kind: str) -> Any:
-    return time_text(value) if kind == "time" and value is not None else _bindable(value, kind)
+    if value is None:
+        return None
+    if kind == "decimal":
+        return decimals.text_of(value)
+    return time_text(value) if kind == "time" else _bindable(value, kind)
 
 
 _insertions: dict[tuple[str, tuple[str, ...]], Query] = {}

@@ -7,8 +7,8 @@ A `Query` is SQL text with a name and three small words that the engines spell d
     $IN(ids)         is one of the strings of a JSON array bound to :ids
 
 Where the engines differ more, `sqlite=` or `postgresql=` gives that engine's own text. Parameters and columns that
-end in `_at` (or are `now`) are times; the columns in JSON_COLUMNS hold JSON; parameters and columns in DECIMAL_COLUMNS
-are exact decimals: conversion follows the name, because a name means one thing everywhere in blaidctl.
+end in `_at` (or are `now`, `at` or `as_of`) are times; the columns in JSON_COLUMNS hold JSON; parameters and columns in
+DECIMAL_COLUMNS are exact decimals: conversion follows the name, because a name means one thing everywhere in blaidctl.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 JSON_COLUMNS = frozenset({
-    "after", "answer", "before", "counts", "events", "exchanges", "metadata", "not_done", "result", "tags",
+    "after", "answer", "before", "conventions", "counts", "events", "exchanges", "excluded", "metadata", "metrics",
+    "not_done", "policy", "result", "source_tables", "tags", "versions",
 })  # fmt: skip
 #: Money, prices and quantities: canonical text on SQLite, NUMERIC on PostgreSQL, Decimal here.
 DECIMAL_COLUMNS = frozenset({
-    "lot_size", "max_contracts", "max_daily_loss", "max_drawdown_pct", "max_order_qty", "max_position_value", "max_qty",
-    "min_notional", "min_qty", "point_value", "price_magnifier", "tick_size",
+    "amount", "capital", "fee", "lot_size", "max_contracts", "max_daily_loss", "max_drawdown_pct", "max_order_qty",
+    "max_position_value", "max_qty", "min_notional", "min_qty", "point_value", "price", "price_magnifier", "quantity",
+    "rate", "remainder", "reported_pnl", "tick_size",
 })  # fmt: skip
 
 _WORDS = {
@@ -56,7 +58,7 @@ _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
 
 def is_time(name: str) -> bool:
     """Say whether a parameter or column of this name holds a time."""
-    return name == "now" or name.endswith("_at")
+    return name in {"as_of", "at", "now"} or name.endswith("_at")
 
 
 class Query:

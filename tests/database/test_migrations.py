@@ -47,10 +47,13 @@ MADE = {
         "instrument_events",
     },
     "0009": {"broker_accounts", "account_links", "broker_account_events"},
+    "0010": {"ledger_imports", "trades", "ledger_events", "capital_flows", "fx_rates", "marks"},
+    "0011": {"allocation_runs", "allocation_lines"},
 }
 #: The columns that a revision adds to a table that stands already: they go with it, and come back with their defaults.
 ADDED: dict[str, dict[str, dict[str, Any]]] = {
-    "0005": {"bot_instances": {"hb_seq": 0, "stale_after_s": 60, "mark": None}}
+    "0005": {"bot_instances": {"hb_seq": 0, "stale_after_s": 60, "mark": None}},
+    "0010": {"broker_accounts": {"long_only": 0}},
 }
 #: What stands before each revision.
 BEFORE = dict(zip(REVISIONS, ("base", *REVISIONS), strict=False))
@@ -87,6 +90,37 @@ def _fill(cli: CommandLine, database: Database) -> None:
         " trace_id) VALUES ('x', 'desk', ?, 5, 1, '{}', '{}', ?, 'me', ?)",
         [at, at, "a" * 32],
     )
+    _fill_ledger(database, at)
+
+
+def _fill_ledger(database: Database, at: str) -> None:
+    """A fill of the linked bot, and what else the numbers of the ledger are made of."""
+    ((account,),) = database.sql("SELECT account_id FROM account_links WHERE bot_id = 'momo-1'")
+    ((exchange, symbol, asset_class),) = database.sql("SELECT exchange, symbol, asset_class FROM instruments LIMIT 1")
+    sha = "f" * 64
+    stamps = {"act_id": "x", "actor": "me", "created_at": at, "trace_id": "a" * 32}
+    instrument = {"exchange": exchange, "symbol": symbol, "asset_class": asset_class}
+    counts = {"part": 1, "parts": 1, "rows_read": 1, "rows_new": 1, "rows_known": 0, "rows_refused": 0, "after_kill": 0}
+    rows: dict[str, dict[str, Any]] = {
+        "ledger_imports": {"account_id": account, "format": "csv", "source_name": "a.csv", "file_sha256": sha, **counts}
+        | {"exact": 1, "no_fee": 0, "fills_sha256": sha, **stamps},
+        "trades": {"import_id": 1, "bot_id": "momo-1", "account_id": account, **instrument, "side": "BUY"}
+        | {"quantity": "1.5", "price": "-3.25", "fee": "0.000000001", "fee_currency": "USD", "executed_at": at}
+        | {"venue_trade_id": "v1", "source": "csv", "line": 2, "after_kill": 0, "exact": 1}
+        | {"quantity_8": 150_000_000, "price_8": -325_000_000},
+        "ledger_events": {"event": "FILL_AFTER_KILL", "severity": "SEV1", "message": "m", "metadata": "{}", **stamps},
+        "capital_flows": {"bot_id": "momo-1", "account_id": account, "kind": "INITIAL", "amount": "1000", "at": at}
+        | {"currency": "USD", **stamps},
+        "fx_rates": {"base": "EUR", "quote": "USD", "at": at, "rate": "1.1", "source": "desk", **stamps},
+        "marks": {**instrument, "at": at, "price": "5", "source": "desk", **stamps},
+        "allocation_runs": {"as_of": at, "capital": "1000", "currency": "USD", "policy": "{}", "policy_sha256": sha}
+        | {"conventions": "{}", "source_tables": "{}", "versions": "{}", "excluded": "[]", "input_hash": sha}
+        | {"output_hash": sha, "code_version": "1", "remainder": "0", **stamps},
+        "allocation_lines": {"run_id": 1, "bot_id": "momo-1", "weight": "1", "amount": "1000", **stamps},
+    }
+    for table, row in rows.items():
+        marks = ", ".join("?" * len(row))
+        database.sql(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
 
 
 def _added(revision: str) -> dict[str, dict[str, Any]]:
