@@ -269,6 +269,15 @@ class RiskPolicyInvalid(Invalid):
     )
 
 
+class KeyFileInvalid(Invalid):
+    """The key file is not one that checkpoints may be signed with."""
+
+    error_code = "KEY_FILE_INVALID"
+    next_steps = (
+        "Mend what is named; a new key is made with `blaidctl audit key new FILE` (runbooks/key-rotation.md).",
+    )
+
+
 class CommandNotStartable(Invalid):
     """The bot's command cannot be started."""
 
@@ -295,6 +304,30 @@ class RowsRefused(Invalid):
 
     error_code = "ROWS_REFUSED"
     next_steps = ("Correct each line that is named (runbooks/bad-instrument-data.md) and load the file again.",)
+
+
+class FileUnwritable(Invalid):
+    """The file cannot be written."""
+
+    error_code = "FILE_UNWRITABLE"
+    next_steps = ("Name a file in a folder that exists and that you may write to.",)
+
+
+class BackupInvalid(Invalid):
+    """The file is no backup that can be restored."""
+
+    error_code = "BACKUP_INVALID"
+    next_steps = (
+        "Take another backup, with the manifest that was written beside it (runbooks/migration-day.md).",
+        "Keep this file: a backup that was changed is evidence.",
+    )
+
+
+class ConfirmationMissing(Invalid):
+    """What can destroy evidence needs a number typed; nothing was written."""
+
+    error_code = "CONFIRMATION_MISSING"
+    next_steps = ("Read what would be lost, then give the number: at a terminal when asked, in a script as an option.",)
 
 
 # --- 3: not found -----------------------------------------------------------------------------------------------
@@ -394,6 +427,30 @@ class CountMismatch(Conflict):
     next_steps = ("Look again with --dry-run: the fleet changed since you counted.",)
 
 
+class ConfirmationStale(Conflict):
+    """The database is no longer what was confirmed; nothing was written."""
+
+    error_code = "CONFIRMATION_STALE"
+    next_steps = ("Look again: somebody wrote in the meantime. Then confirm the number that stands now.",)
+
+
+class BackupExists(Conflict):
+    """There is a file of that name; a backup is never written over one."""
+
+    error_code = "BACKUP_EXISTS"
+    next_steps = ("Choose another name.",)
+
+
+class RowsLost(Conflict):
+    """The migration would have lost rows; it was rolled back."""
+
+    error_code = "ROWS_LOST"
+    next_steps = (
+        "Run `blaidctl db history`: the revision named is not applied.",
+        "If nobody deleted rows at that moment, report it: this is a defect of the migration.",
+    )
+
+
 class AlreadyExists(Conflict):
     """It exists already, with other values."""
 
@@ -491,6 +548,16 @@ class LimitOutOfRange(Refused):
     next_steps = (
         "Choose a value within the range that is listed.",
         "A wider range is a change of the risk policy (runbooks/accounts-and-limits.md), not of the link.",
+    )
+
+
+class CheckpointStale(Refused):
+    """The last checkpoint of the audit log is older than this desk allows."""
+
+    error_code = "CHECKPOINT_STALE"
+    next_steps = (
+        "Make one: `blaidctl audit checkpoint`; then run the same command again.",
+        "If that refuses to sign, the log does not verify: follow runbooks/suspected-tampering.md.",
     )
 
 
@@ -600,6 +667,16 @@ class ExtraMissing(Unavailable):
     next_steps = ("Install it: pip install 'blaidctl[http]'.",)
 
 
+class CheckpointSinkFailed(Unavailable):
+    """A sink of checkpoints cannot be read or written."""
+
+    error_code = "CHECKPOINT_SINK_FAILED"
+    next_steps = (
+        "Mount or mend each sink that is named, then run `blaidctl audit checkpoint` again: it is safe.",
+        "Follow runbooks/key-rotation.md to move a sink.",
+    )
+
+
 class SchemaBehind(Unavailable):
     """The database's schema is older than this version of blaidctl."""
 
@@ -612,6 +689,16 @@ class SchemaAhead(Unavailable):
 
     error_code = "SCHEMA_AHEAD"
     next_steps = ("Install the version of blaidctl that wrote this schema.",)
+
+
+class BackupUnavailable(Unavailable):
+    """No verified backup can be made here; nothing was changed."""
+
+    error_code = "BACKUP_UNAVAILABLE"
+    next_steps = (
+        "Mend what is named (runbooks/migration-day.md): pg_dump and pg_restore on PATH, the right to make a database.",
+        "Or make a backup by other means, try to restore it, and name it: --backup-done REFERENCE.",
+    )
 
 
 class AddressInUse(Unavailable):
