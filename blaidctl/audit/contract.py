@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from blaidctl.core.contract import Finding, Request, Result
+from blaidctl.core.contract import Act, Finding, Request, Result, storable
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(storable)]
 
 
 class Verify(Request):
@@ -15,6 +17,10 @@ class Verify(Request):
 
     #: Processes that hash in parallel.
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    #: Notes, or folders of notes, that the log must agree with; beside the sinks of the settings.
+    checkpoint: tuple[Text, ...] = ()
+    #: Verifier keys: only what these signed counts; without them, the keys of the settings.
+    key: tuple[Text, ...] = ()
 
 
 class Defect(Result):
@@ -28,18 +34,57 @@ class Defect(Result):
 class Verified(Result):
     """What was checked, and every defect (the first 100, in order of sequence)."""
 
-    columns: ClassVar = ("answer", "entries", "event_rows", "head_seq", "head_hash", "first_bad_seq", "not_checked")
+    columns: ClassVar = (
+        "answer", "entries", "event_rows", "head_seq", "head_hash", "checkpoints", "last_checkpoint", "first_bad_seq",
+        "not_checked",
+    )  # fmt: skip
     tables: ClassVar = {"defects": ("check", "seq", "what")}
     answer: str
     entries: int
     event_rows: int
     head_seq: int
     head_hash: str
+    #: How many signed notes the log agrees with, and the entry that the newest of them speaks of.
+    checkpoints: int
+    last_checkpoint: int | None
     first_bad_seq: int | None
     defects: list[Defect]
-    #: What this version cannot find; each is an open finding.
+    #: What was not checked, or cannot be found.
     not_checked: list[str]
     finding: Finding | None = Field(default=None, exclude=True)
+
+
+class Signed(Result):
+    """A checkpoint: what was signed, with which key, and where the note stands."""
+
+    size: int
+    head_hash: str
+    origin: str
+    key_id: str
+    verifier: str
+    file: str
+    note: str
+    note_sha256: str
+    sinks: list[str]
+    #: Notes that a sink lacked and another one had.
+    copied: list[str]
+    begin: bool
+
+
+class Checkpoint(Act):
+    """Sign the head of the chain."""
+
+    prepared: ClassVar = frozenset({"signed"})
+    #: The sinks are new: earlier notes are kept elsewhere.
+    begin: bool = False
+    #: What was signed before the transaction began; no part of what was asked for.
+    signed: Any = Field(default=None, exclude=True)
+
+
+class Checkpointed(Signed):
+    """The checkpoint that was made."""
+
+    columns: ClassVar = ("size", "head_hash", "origin", "key_id", "file", "sinks", "copied")
 
 
 class Tail(Request):

@@ -1,9 +1,9 @@
 """`audit verify`: does the database still tell the truth that was hashed?
 
 Checked, in one read snapshot: the chain (chain.py), its head, every event row against the digest in its entry,
-the triggers against the ones this version created, and the state against a replay of the events. Not found before
-checkpoints are built: a tail cut off together with a rewound head, and a chain rewritten from the start by
-someone who can drop triggers.
+the triggers against the ones this version created, the state against a replay of the events, and the log against the
+signed notes outside the database (anchors.py). Which attacks each of these finds, and which none does:
+runbooks/suspected-tampering.md, printed from the test that tries them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.audit import contract
+from blaidctl.audit import anchors, contract
 from blaidctl.audit.chain import MOST_DEFECTS, verify_chain
 from blaidctl.core import events, schema_state, stream
 from blaidctl.core.canonical import GENESIS
@@ -31,8 +31,15 @@ if TYPE_CHECKING:
 
     Replay = Callable[[Connection], Iterator[tuple[int | None, str]]]
 
+_NO_NOTE = (
+    "a tail cut off together with a rewound head; a chain rewritten whole: no checkpoint was given (`audit checkpoint`"
+    " makes them, runbooks/key-rotation.md)"
+)
+_SINCE_NOTE = (
+    "entries after {0}, the last checkpoint, rewritten or cut off whole; everything, by somebody with the private key"
+    " who rewrote every sink"
+)
 NOT_CHECKED = [
-    "a tail cut off together with a rewound head; a chain rewritten whole (F-009: checkpoints)",
     (
         "columns that no event explains: owners, tags and names of bots, broker accounts, details of instances, stored"
         " answers (F-013)"
@@ -45,6 +52,7 @@ _COUNT_HEADS = Query("SELECT count(*) AS n FROM audit_head")
 def verify(tx: Tx, request: contract.Verify) -> contract.Verified:
     """Verify everything; the answer names the first bad sequence number and up to a hundred defects."""
     connection = tx.connection
+    held = anchors.read(tx.ctx.settings, request)
     found = _verify_log(connection, tx.ctx.settings, request.workers, tx.ctx.progress)
     event_rows = 0
     dropped = _dropped(connection)
@@ -55,7 +63,9 @@ def verify(tx: Tx, request: contract.Verify) -> contract.Verified:
     ]
     for reference in resolve("blaidctl.operations:REPLAYS"):
         found.defects += _replayed(connection, resolve(reference))
-    return _verdict(found, event_rows, [*NOT_CHECKED, *_told(dropped)])
+    found.defects += anchors.defects(connection, held, found.last_seq)
+    unanchored = _NO_NOTE if held.last is None else _SINCE_NOTE.format(held.last)
+    return _verdict(found, event_rows, [unanchored, *NOT_CHECKED, *_told(dropped)], held)
 
 
 def verify_any_schema(
@@ -75,7 +85,7 @@ def verify_any_schema(
             left_out.append(f"{table.name}: not in this schema, or not with these columns")
             continue
         event_rows += _verify_events_of(connection, table, dropped, found.defects)
-    return _verdict(found, event_rows, ["triggers and replays", *left_out, *_told(dropped)])
+    return _verdict(found, event_rows, ["triggers, replays and checkpoints", *left_out, *_told(dropped)])
 
 
 _COLUMNS = {
@@ -100,6 +110,7 @@ class _Log:
     entries: int
     head_seq: int
     head_hash: bytes
+    last_seq: int
     defects: list[contract.Defect]
 
 
@@ -114,7 +125,7 @@ def _verify_log(
         what = f"the head says {head_seq}, the log ends at {chain.last_seq}" if head else "the head is gone"
         at = min(head_seq, chain.last_seq) + 1 if head_seq != chain.last_seq else head_seq
         defects.append(contract.Defect(check="head", seq=at, what=what))
-    return _Log(chain.entries, head_seq, head_hash, defects)
+    return _Log(chain.entries, head_seq, head_hash, chain.last_seq, defects)
 
 
 def _dropped(connection: Connection) -> dict[str, int]:
@@ -146,7 +157,7 @@ def _replayed(connection: Connection, replay: Replay) -> list[contract.Defect]:
     return found
 
 
-def _verdict(log: _Log, event_rows: int, not_checked: list[str]) -> contract.Verified:
+def _verdict(log: _Log, event_rows: int, not_checked: list[str], held: anchors.Held | None = None) -> contract.Verified:
     defects = sorted(log.defects, key=lambda d: (d.seq is None, d.seq or 0))[:MOST_DEFECTS]
     first_bad = min((d.seq for d in defects if d.seq is not None), default=None)
     place = f"first at seq {first_bad}" if first_bad is not None else "none of them inside the chain"
@@ -157,6 +168,8 @@ def _verdict(log: _Log, event_rows: int, not_checked: list[str]) -> contract.Ver
         event_rows=event_rows,
         head_seq=log.head_seq,
         head_hash=log.head_hash.hex(),
+        checkpoints=held.agreed if held else 0,
+        last_checkpoint=held.last if held else None,
         first_bad_seq=first_bad,
         defects=defects,
         not_checked=not_checked,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from blaidctl.core import audit, clock, errors, events, revisions
+from blaidctl.core import audit, checkpoints, clock, errors, events, revisions
 from blaidctl.core.audit import Receipt
 from blaidctl.core.canonical import canonical, fingerprint
 from blaidctl.core.contract import RequestId
@@ -41,6 +41,7 @@ _STORED = Query("""
     SELECT r.fingerprint, r.answer, r.audit_seq, l.entry_hash
       FROM requests r JOIN audit_log l ON l.seq = r.audit_seq WHERE r.act_id = :act_id
 """)
+_WAS_DONE = Query("SELECT 1 AS n FROM requests WHERE act_id = :act_id")
 _STORE = Query("""
     INSERT INTO requests (act_id, actor, request_id, operation, fingerprint, answer, audit_seq, created_at)
     VALUES (:act_id, :actor, :request_id, :operation, :fingerprint, :answer, :audit_seq, :now)
@@ -242,6 +243,8 @@ class _Attempt:
         return hashlib.sha256(f"{self.ctx.actor}\n{self.request_id}".encode()).hexdigest()[:32]
 
     def answer(self) -> Answer:
+        if self.operation.outside and not self._was_done():
+            self.request = resolve(self.operation.outside)(self.ctx, self.request, dry_run=self.dry_run)
         lost_commit = False
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -256,6 +259,11 @@ class _Attempt:
                     raise
             clock.pause(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - spreads the retries, no secret
         raise self._unknown()
+
+    def _was_done(self) -> bool:
+        with self.ctx.database.reading() as connection:
+            check_schema(connection)
+            return next(rows_of(_WAS_DONE.on(connection, act_id=self.act_id)), None) is not None
 
     def _once(self) -> Answer:
         settings = self.ctx.settings
@@ -275,6 +283,8 @@ class _Attempt:
             stored = next(rows_of(_STORED.on(connection, act_id=self.act_id)), None)
             if stored is not None:
                 return self._replay(stored)
+            if self.operation.needs_checkpoint:
+                checkpoints.require_fresh(connection, tx.now, self.ctx.settings.checkpoint_max_age_s)
             result: Result = resolve(self.operation.handler)(tx, self.request)
             body = result.body()
             receipt = audit.append(connection, self._entry(tx, audit.DONE))

@@ -43,6 +43,11 @@ class Operation:
     #: "module:function" of (ctx, request): a context manager that reads what the request names (a file, say) before any
     #: transaction, and gives the request as the handler wants it.
     prepare: str = ""
+    #: "module:function" of (ctx, request, dry_run) that does what the act does outside the database, before its
+    #: transaction, and gives the request as the handler wants it. What is replayed is not done again there either.
+    outside: str = ""
+    #: Refused while the last checkpoint is older than the desk's limit (core/checkpoints.py).
+    needs_checkpoint: bool = False
     #: Request fields that name a file to read: on the command line a `-` in them stays what it is.
     files: tuple[str, ...] = ()
     #: "module:function" that works after COMMIT (waits for proof, say); it may write nothing.
@@ -86,6 +91,12 @@ class Operation:
             raise ValueError(msg)
         if self.watchable and self.writes:
             msg = f"operation {self.name!r}: what is done again every second may not write"
+            raise ValueError(msg)
+        if (self.outside or self.needs_checkpoint) and not (self.handler and self.writes):
+            msg = f"operation {self.name!r}: only an act does something outside, or needs a checkpoint"
+            raise ValueError(msg)
+        if self.needs_checkpoint and self.urgent:
+            msg = f"operation {self.name!r}: what is urgent waits for no checkpoint"
             raise ValueError(msg)
         if self.sign_of_life and not self.writes:
             msg = f"operation {self.name!r}: a sign of life is something that writes"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from blaidctl.core.errors import SettingsInvalid
 
@@ -23,6 +23,8 @@ CONFIG_VARIABLE = "BLAIDCTL_CONFIG"
 INSTANCE_VARIABLES = frozenset({
     "BLAIDCTL_BOT_ID", "BLAIDCTL_INSTANCE_ID", "BLAIDCTL_JOB_ID", "BLAIDCTL_JOB_ATTEMPT", "BLAIDCTL_RUN_MARK",
 })  # fmt: skip
+#: One that is rewritten with the database is no second witness.
+_LEAST_SINKS = 2
 
 
 class Settings(BaseSettings):
@@ -42,6 +44,35 @@ class Settings(BaseSettings):
     grace_s: int = Field(default=5, ge=0, le=300)
     #: The risk policy (TOML) that the limits of account links are judged by; default: the one that ships.
     risk_policy: Path | None = None
+    #: Folders outside the database that checkpoints are written to: at least two, absolute, separated by ":".
+    checkpoint_sinks: Annotated[tuple[Path, ...], NoDecode] = ()
+    #: The file with the private key that signs them (mode 0600; `audit key new`).
+    checkpoint_key: Path | None = None
+    #: The verifier keys that checkpoints are checked with, separated by white space; old keys stay here.
+    checkpoint_verifiers: Annotated[tuple[str, ...], NoDecode] = ()
+    #: How old the last checkpoint may be for `resurrect`, `account link` and `allocation run`; None: any age.
+    checkpoint_max_age_s: int | None = Field(default=None, ge=1, le=31_622_400)
+
+    @field_validator("checkpoint_sinks", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+
+    @field_validator("checkpoint_sinks")
+    @classmethod
+    def _two_apart(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if value and (len(value) < _LEAST_SINKS or len({os.path.realpath(path) for path in value}) < len(value)):
+            msg = "must name at least two different folders"
+            raise ValueError(msg)
+        if not all(path.is_absolute() for path in value):
+            msg = "must name folders from / on"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("checkpoint_verifiers", mode="before")
+    @classmethod
+    def _keys(cls, value: Any) -> Any:
+        return tuple(value.split()) if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod

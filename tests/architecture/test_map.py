@@ -54,7 +54,7 @@ COMMANDS = {
         session load; session list; session show; currency add; currency list;
         account add; account link; account unlink; account limits; account list; account show; account events;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
-        audit verify; audit tail; audit export; token add; token list; token revoke; serve;
+        audit verify; audit tail; audit export; audit checkpoint; audit key new; audit key show; token add; token list; token revoke; serve;
         db plan; db upgrade; db check; db history; endpoints; doctor; quickstart
     """,
     "501": """
@@ -62,7 +62,7 @@ COMMANDS = {
         ledger pull; allocation run; allocation audit; allocation show; allocation list;
         backtest run;
         provider add; provider check; provider list; provider show; provider events;
-        audit checkpoint; db backup; db restore; db downgrade; verify
+        db backup; db restore; db downgrade; verify
     """,
 }
 
@@ -77,7 +77,7 @@ EDGE_OF_AN_ACT = EDGE_OF_A_QUERY | {"request_id", "dry_run", "on_behalf_of"}
 
 def _references() -> Iterator[tuple[str, str]]:
     for operation in OPERATIONS:
-        for field in ("request", "result", "prepare", "handler", "settle", "refused", "doubt", "program"):
+        for field in ("request", "result", "prepare", "outside", "handler", "settle", "refused", "doubt", "program"):
             reference = getattr(operation, field)
             if reference:
                 yield f"{operation.name}: {field}", reference
@@ -118,6 +118,11 @@ def test_nothing_but_a_heartbeat_is_a_sign_of_life():
     assert [o.name for o in OPERATIONS if o.sign_of_life] == ["job beat"], "runbooks/decisions/0011-signs-of-life.md"
 
 
+def test_what_starts_again_needs_a_checkpoint_and_a_kill_needs_none():
+    """The desk may set how old the last checkpoint may be (runbooks/decisions: checkpoints)."""
+    assert [o.name for o in OPERATIONS if o.needs_checkpoint] == ["resurrect", "account link"]
+
+
 def test_names_words_and_routes_are_unique():
     for values in (
         [o.name for o in OPERATIONS],
@@ -145,6 +150,12 @@ _MISSING = {"missing_requirements": ("a table",), "finding": "F-001"}
         (_WORKS | {"writes": True, "watchable": True}, "what is done again every second may not write"),
         (_WORKS | {"finding": "F-001"}, "a finding belongs to exactly the rows that are not PRODUCTION"),
         (_WORKS | {"sign_of_life": True}, "a sign of life is something that writes"),
+        (_WORKS | {"needs_checkpoint": True}, "only an act does something outside, or needs a checkpoint"),
+        (_WORKS | {"outside": "a:b"}, "only an act does something outside, or needs a checkpoint"),
+        (
+            _WORKS | {"writes": True, "urgent": True, "needs_checkpoint": True},
+            "what is urgent waits for no checkpoint",
+        ),
     ],
 )
 def test_a_stub_cannot_be_written_down(row: dict[str, Any], sentence: str):
@@ -277,7 +288,7 @@ def test_every_command_of_the_map_is_mounted_and_no_other():
 def test_the_parameters_of_a_command_are_the_fields_of_its_request(operation: Operation):
     model = resolve(operation.request)
     fields = {name: field for name, field in model.model_fields.items() if name not in model.prepared}
-    assert bool(model.prepared) == bool(operation.prepare)
+    assert bool(model.prepared) == bool(operation.prepare or operation.outside)
     parameters = {p.name.rstrip("_"): p for p in MOUNTED[operation.words].params if p.name != "help"}
     edge = EDGE_OF_AN_ACT if operation.writes else EDGE_OF_A_QUERY
     edge = edge | EDGE_OF_A_WATCH if operation.watchable else edge
