@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from blaidctl.core import clock, errors, process, supervise
 from blaidctl.core.command import talk
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blaidctl.core.execute import Answer
 
 _OWN_STREAMS = (1, 2)
-_How = tuple[JobEnd, JobReason]
+How = tuple[JobEnd, JobReason]
 _ENDS = {
     News.ORDERED: (JobEnd.CANCELLED, JobReason.SUPERVISOR_STOPPED),
     News.LEASE_LOST: (JobEnd.FAILED, JobReason.LEASE_LOST),
@@ -31,8 +31,60 @@ _ENDS = {
 }
 
 
+class Work(Protocol):
+    """What a job is about, besides its process: where output goes, and what an exit code of 0 is worth."""
+
+    #: Told to the process, besides what every job is told.
+    environment: dict[str, str]
+
+    def unready(self) -> Verdict | None:
+        """Look before anything is started; return how the attempt has failed already."""
+
+    def tees(self, tail: Tail) -> tuple[Tee, Tee]:
+        """Return what takes the two streams of the process; `tail` is kept with the job."""
+
+    def judge(self, attempt: Attempt, sentence: str) -> Verdict:
+        """Say what a process that ended well, as the sentence says, has achieved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt ended, the sentence about it, and the act that records it."""
+
+    how: How
+    sentence: str
+    act: str = "job end"
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class Plain:
+    """A command that is the work itself: its output is passed on, and its word counts."""
+
+    def __init__(self) -> None:
+        """Tell the process nothing more."""
+        self.environment: dict[str, str] = {}
+
+    def unready(self) -> Verdict | None:
+        """Nothing is looked at before."""
+        return None
+
+    def tees(self, tail: Tail) -> tuple[Tee, Tee]:
+        """Pass both streams on."""
+        one, other = (Tee(tail, stream) for stream in _OWN_STREAMS)
+        return one, other
+
+    def judge(self, attempt: Attempt, sentence: str) -> Verdict:  # noqa: ARG002 - the signature of Work
+        """Believe it."""
+        return Verdict((JobEnd.SUCCEEDED, JobReason.COMPLETED), sentence)
+
+
 def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, command: Sequence[str]) -> int:
-    """Run a command as a job until it ends or must end; its output is passed on.
+    """Run a command as a job until it ends or must end; its output is passed on. See `run`."""
+    return run(ctx, {"type": job_type, "job": job, "reason": reason}, command, Plain())
+
+
+def run(ctx: Context, asked: dict[str, Any], command: Sequence[str], work: Work) -> int:
+    """Run a command as an attempt of a job (`asked`: what `job begin` is asked for) until it ends or must end.
 
     Returns 0 only when the attempt SUCCEEDED. Raises CommandNotStartable and what `job start` raises before anything
     ran; ProcessFailed, LeaseLost, JobTerminal (somebody else ended the attempt) after the process is gone;
@@ -42,9 +94,11 @@ def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, co
     tees: list[Tee] = []
     try:
         with supervise.stop_orders() as orders:
-            attempt = _begin(ctx, orders, {"type": job_type, "job": job, "reason": reason, "program": program})
+            attempt = _begin(ctx, orders, asked | {"program": program}, work)
             if orders.given():
-                return _settle(attempt, _ENDS[News.ORDERED], "not started", None, f"{attempt}: nothing was started")
+                return _settle(attempt, Verdict(_ENDS[News.ORDERED], f"{attempt}: nothing was started"), "not started")
+            if (unready := work.unready()) is not None:
+                return _settle(attempt, unready, "not started")
             return _supervise(attempt, program, command, orders, tees)
     finally:
         # Everything is recorded: a signal ends the wait for a reader that never reads, as it ends any program.
@@ -53,11 +107,12 @@ def run_job(ctx: Context, job_type: str, job: int | None, reason: str | None, co
 
 
 @dataclass(slots=True)
-class _Attempt:
+class Attempt:
     """The right to work at a job, and what is reported about it."""
 
     ctx: Context
     orders: supervise.StopOrders
+    work: Work
     id: int
     attempt: int
     mark: str
@@ -95,7 +150,7 @@ class _Attempt:
             raise supervise.RightTaken(over.message) from over
 
 
-def _begin(ctx: Context, orders: supervise.StopOrders, asked: dict[str, Any]) -> _Attempt:
+def _begin(ctx: Context, orders: supervise.StopOrders, asked: dict[str, Any], work: Work) -> Attempt:
     """Ask for the right to work."""
     mark = supervise.new_mark()
     asked |= {"mark": mark, "host": ctx.machine.host, "boot_id": process.boot_id()}
@@ -103,7 +158,7 @@ def _begin(ctx: Context, orders: supervise.StopOrders, asked: dict[str, Any]) ->
     job = answer.result
     limits = {name: job[name] for name in ("heartbeat_s", "stale_after_s", "max_runtime_s", "grace_s")}
     deadline_s = clock.monotonic_s() + limits["max_runtime_s"]
-    attempt = _Attempt(ctx, orders, job["job_id"], job["attempt"], mark, limits, clock.lease_s(), deadline_s)
+    attempt = Attempt(ctx, orders, work, job["job_id"], job["attempt"], mark, limits, clock.lease_s(), deadline_s)
     # Said before there is a process: from then on nothing may block, and a pipe can.
     talk(f"{attempt} may run for {limits['max_runtime_s']} s ({_receipt(answer)})")
     return attempt
@@ -115,20 +170,20 @@ def _receipt(answer: Answer) -> str:
 
 
 def _supervise(
-    attempt: _Attempt, program: str, command: Sequence[str], orders: supervise.StopOrders, tees: list[Tee]
+    attempt: Attempt, program: str, command: Sequence[str], orders: supervise.StopOrders, tees: list[Tee]
 ) -> int:
     """Run the process to its end, prove that it is gone, record that. `tees` takes what passes its output on."""
     limits, tail = attempt.limits, Tail()
-    tees += [Tee(tail, stream) for stream in _OWN_STREAMS]
+    tees += attempt.work.tees(tail)
     told = {f"{PREFIX}JOB_ID": str(attempt.id), f"{PREFIX}JOB_ATTEMPT": str(attempt.attempt)}
+    told |= attempt.work.environment
     environment = supervise.environment(attempt.ctx, attempt.mark, told)
     try:
         group = process.Group(program, command, environment, stdout=tees[0].pipe, stderr=tees[1].pipe)
     except OSError as error:  # the kernel's last word: no such interpreter, not a program, too many processes
         what = f"not started: {error.strerror}"
-        return _settle(
-            attempt, (JobEnd.FAILED, JobReason.NOT_STARTABLE), what, None, f"{attempt}: {program} was {what}"
-        )
+        failed = Verdict((JobEnd.FAILED, JobReason.NOT_STARTABLE), f"{attempt}: {program} was {what}")
+        return _settle(attempt, failed, what)
     for tee in tees:
         tee.started()
     terms = supervise.Terms(limits["heartbeat_s"], limits["stale_after_s"], limits["grace_s"], attempt.deadline_s)
@@ -142,7 +197,7 @@ def _supervise(
     return _conclude(attempt, outcome, tail, tees)
 
 
-def _conclude(attempt: _Attempt, outcome: supervise.Outcome, tail: Tail, tees: list[Tee]) -> int:
+def _conclude(attempt: Attempt, outcome: supervise.Outcome, tail: Tail, tees: list[Tee]) -> int:
     """Record how the process ended and what it said last."""
     for tee in tees:
         tee.read_to_the_end()
@@ -156,10 +211,12 @@ def _conclude(attempt: _Attempt, outcome: supervise.Outcome, tail: Tail, tees: l
         sentence += f": no heartbeat could be written for {silent_s} s ({outcome.trouble})"
     if how[1] is JobReason.OUTPUT_LOST:
         sentence += f": its output could not be written ({lost})"
-    return _settle(attempt, how, outcome.exit_status, tail, sentence)
+    well = how[0] is JobEnd.SUCCEEDED
+    verdict = attempt.work.judge(attempt, sentence) if well else Verdict(how, sentence)
+    return _settle(attempt, verdict, outcome.exit_status, tail)
 
 
-def _end_of(outcome: supervise.Outcome, lost: str) -> _How:
+def _end_of(outcome: supervise.Outcome, lost: str) -> How:
     """Return how an attempt ended. An output that was lost is no success: nobody can look the result up."""
     if outcome.news is not News.OVER:
         return _ENDS[outcome.news]
@@ -169,17 +226,17 @@ def _end_of(outcome: supervise.Outcome, lost: str) -> _How:
     return JobEnd.FAILED, JobReason.SIGNALLED if signalled else JobReason.EXIT_NONZERO
 
 
-def _settle(attempt: _Attempt, how: _How, exit_status: str, tail: Tail | None, sentence: str) -> int:
+def _settle(attempt: Attempt, verdict: Verdict, exit_status: str, tail: Tail | None = None) -> int:
     """Record the end, once, and answer for it."""
-    end, reason = how
-    report: dict[str, Any] = {"status": end, "reason_code": reason, "exit_status": exit_status}
+    (end, reason), sentence = verdict.how, verdict.sentence
+    report: dict[str, Any] = {"status": end, "reason_code": reason, "exit_status": exit_status} | verdict.report
     if tail is not None:
         report |= {"output_tail": tail.text(), "output_bytes": tail.total}
     try:
         answer = supervise.insist(
             attempt.ctx,
             attempt.limits["stale_after_s"],
-            lambda request_id: attempt.act("job end", report, request_id),
+            lambda request_id: attempt.act(verdict.act, report, request_id),
             attempt.orders,
         )
     except errors.BlaidError as error:

@@ -42,6 +42,13 @@ class JobReason(StrEnum):
     OUTPUT_LOST = "OUTPUT_LOST"
     SUPERVISOR_STOPPED = "SUPERVISOR_STOPPED"
     REPORTED = "REPORTED"
+    #: Of backtests: the bars are no bars, no fill came out, what came out are no fills of these bars, the ledger engine
+    #: gives no figures, or one of them is undefined.
+    BAD_BARS = "BAD_BARS"
+    NO_FILLS = "NO_FILLS"
+    BAD_FILLS = "BAD_FILLS"
+    METRICS_INCOMPLETE = "METRICS_INCOMPLETE"
+    METRICS_UNDEFINED = "METRICS_UNDEFINED"
 
 
 #: Which reasons an end may have; the first is what it means when none is given.
@@ -56,6 +63,11 @@ REASONS_OF: dict[str, tuple[JobReason, ...]] = {
         JobReason.LEASE_LOST,
         JobReason.OUTPUT_LOST,
         JobReason.SUPERVISOR_STOPPED,
+        JobReason.BAD_BARS,
+        JobReason.NO_FILLS,
+        JobReason.BAD_FILLS,
+        JobReason.METRICS_INCOMPLETE,
+        JobReason.METRICS_UNDEFINED,
     ),
     JobEnd.CANCELLED: (JobReason.REPORTED, JobReason.SUPERVISOR_STOPPED),
 }
