@@ -57,10 +57,19 @@ class Line:
 class Reading:
     """A file that is being read once, by its lines or in pieces; then `sha256` is that of all its bytes."""
 
-    def __init__(self, name: str, stream: Any, progress: Callable[[int], None], most_bytes: int | None = None) -> None:
-        """Take the open file, and how large it may be."""
+    def __init__(
+        self,
+        name: str,
+        stream: Any,
+        progress: Callable[[int], None],
+        most_bytes: int | None = None,
+        *,
+        is_text: bool = True,
+    ) -> None:
+        """Take the open file, how large it may be, and whether it has to be text."""
         self.name = name
         self.bytes_read = 0
+        self._is_text = is_text
         self._most_bytes = MOST_BYTES if most_bytes is None else most_bytes
         self._stream = stream
         self._hasher = hashlib.sha256()
@@ -102,7 +111,7 @@ class Reading:
         first = not self.bytes_read
         self.bytes_read += len(raw)
         self._hasher.update(raw)
-        if first:
+        if first and self._is_text:
             raw = self._text(raw)
         if self.bytes_read > self._most_bytes:
             raise errors.FileInvalid(f"{self.name} is larger than {self._most_bytes} bytes")
@@ -148,13 +157,15 @@ def reading(
     silence_s: int,
     progress: Callable[[str, int], Callable[[int], None]] = silent,
     most_bytes: int | None = None,
+    *,
+    is_text: bool = True,
 ) -> Iterator[Reading]:
     """Open a file, a pipe, or standard input (`-`); a pipe may be silent for so long and no longer."""
     name = "standard input" if path == STDIN else path
     with contextlib.ExitStack() as stack:
         stream, size = _standard_input(name, silence_s) if path == STDIN else _opened(path, silence_s, stack)
         told = progress(f"reading {os.path.basename(name)}", size)  # noqa: PTH119 - may be `-`
-        yield Reading(name, stream, told, most_bytes)
+        yield Reading(name, stream, told, most_bytes, is_text=is_text)
 
 
 def _standard_input(name: str, silence_s: int) -> tuple[Any, int]:

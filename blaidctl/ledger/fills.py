@@ -37,7 +37,7 @@ class Fill:
     price: Decimal
     #: What was paid (a rebate is below zero); None where the source does not say. Never 0 for want of a number.
     fee: Decimal | None
-    #: Stands with every fee that is not zero.
+    #: Stands with every fee, and only with one.
     fee_currency: str | None
     #: Aware, UTC.
     executed_at: datetime
@@ -49,8 +49,10 @@ class Fill:
     reported_pnl: Decimal | None
     #: Of the price.
     currency: str | None
-    #: False: the source held a number as a double, so that what it wrote may not be what the venue said.
+    #: False: the source held a number as a double, or cut or computed it: it may not be what the venue said.
     exact: bool
+    #: What a move of the price by 1 is worth a unit, where the source says it: 1 for amounts of a coin, 50 for ES.
+    multiplier: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +86,16 @@ class Skipped:
 
 
 Record = Fill | AccountFee | Refusal | Skipped
+
+
+def spellings(symbol: str) -> tuple[str, ...]:
+    """Return the symbols under which the instrument of a crypto pair may be known, the file's own first.
+
+    `BTC/USDT`, `BTC-USDT` and `BTCUSDT` are one pair; `BTC/USDT:USDT` is its linear perpetual, told by the asset class.
+    A dated or inverse contract is nothing but what it says.
+    """
+    market, _, settle = symbol.partition(":")
+    base, mark, quote = market.partition("/" if "/" in market else "-")
+    if not mark or not (base and quote) or (settle and settle != quote):
+        return (symbol,)
+    return tuple(dict.fromkeys((symbol, market, f"{base}{quote}", f"{base}/{quote}", f"{base}-{quote}")))
