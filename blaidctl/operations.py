@@ -693,6 +693,7 @@ EVENT_TABLES: tuple[str, ...] = (
     "blaidctl.ledger.events:MARKS",
     "blaidctl.allocation.events:ALLOCATION_RUNS",
     "blaidctl.allocation.events:ALLOCATION_LINES",
+    "blaidctl.providers.events:PROVIDER_EVENTS",
 )
 #: What replays events against the state, for `audit verify`.
 REPLAYS: tuple[str, ...] = (

@@ -10,6 +10,7 @@ import blaidctl.fleet.tables
 import blaidctl.instruments.tables
 import blaidctl.jobs.tables
 import blaidctl.kill.tables
-import blaidctl.ledger.tables  # noqa: F401 - importing registers the tables
+import blaidctl.ledger.tables
+import blaidctl.providers.tables  # noqa: F401 - importing registers the tables
 
 metadata = SQLModel.metadata

@@ -49,6 +49,7 @@ MADE = {
     "0009": {"broker_accounts", "account_links", "broker_account_events"},
     "0010": {"ledger_imports", "trades", "ledger_events", "capital_flows", "fx_rates", "marks"},
     "0011": {"allocation_runs", "allocation_lines"},
+    "0012": {"providers", "provider_events", "provider_bindings", "pull_cursors"},
 }
 #: The columns that a revision adds to a table that stands already: they go with it, and come back with their defaults.
 ADDED: dict[str, dict[str, dict[str, Any]]] = {
@@ -117,6 +118,14 @@ def _fill_ledger(database: Database, at: str) -> None:
         | {"conventions": "{}", "source_tables": "{}", "versions": "{}", "excluded": "[]", "input_hash": sha}
         | {"output_hash": sha, "code_version": "1", "remainder": "0", **stamps},
         "allocation_lines": {"run_id": 1, "bot_id": "momo-1", "weight": "1", "amount": "1000", **stamps},
+        "providers": {"id": "feed", "kind": "paged", "check_url": "https://x/", "plain_http": 0, "stale_after_s": 60}
+        | {"timeout_s": 5, "attempts": 2, "degrade_after": 1, "block_after": 2, "recover_after": 1, "state": "BLOCKED"}
+        | {"check_within_s": 60, "reason_code": "NEVER_CHECKED", "detail": "d", "failures": 0, "successes": 0}
+        | {"changed_at": at, "created_at": at},
+        "provider_events": {"provider_id": "feed", "event": "ADDED", "state_after": "BLOCKED", "detail": "d"}
+        | {"reason_code": "NEVER_CHECKED", "failures": 0, "successes": 0, "metadata": "{}", **stamps},
+        "provider_bindings": {"provider_id": "feed", "account_id": account, "bound_at": at},
+        "pull_cursors": {"provider_id": "feed", "account_id": account, "resume_from": "c1", "pulls": 1},
     }
     for table, row in rows.items():
         marks = ", ".join("?" * len(row))
