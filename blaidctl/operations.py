@@ -627,19 +627,23 @@ OPERATIONS: tuple[Operation, ...] = (
         words=("db", "history"),
         program="blaidctl.database.commands:history",
     ),
-    *(
-        Operation(
-            name=f"db {word}",
-            summary=summary,
-            words=("db", word),
-            missing_requirements=("a verified backup (SQLite online backup, pg_dump)",),
-            finding="F-010",
-        )
-        for word, summary in (
-            ("backup", "Back up and verify the copy."),
-            ("restore", "Restore a verified backup."),
-            ("downgrade", "Undo a migration, guarded as an upgrade is."),
-        )
+    Operation(
+        name="db backup",
+        summary="Back up, and prove the copy by restoring it.",
+        words=("db", "backup"),
+        program="blaidctl.database.commands:backup",
+    ),
+    Operation(
+        name="db restore",
+        summary="Restore a verified backup.",
+        words=("db", "restore"),
+        program="blaidctl.database.commands:restore",
+    ),
+    Operation(
+        name="db downgrade",
+        summary="Undo a migration, guarded as an upgrade is.",
+        words=("db", "downgrade"),
+        program="blaidctl.database.commands:downgrade",
     ),
     # --- about the product -----------------------------------------------------------------------------------------
     Operation(

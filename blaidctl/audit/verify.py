@@ -137,7 +137,10 @@ def _dropped(connection: Connection) -> dict[str, int]:
             for seq, text in rows:
                 what = _parsed(text).get("what")
                 lost = what.get("lost") if isinstance(what, dict) else None
-                found |= dict.fromkeys(lost.get("tables", ()), seq) if isinstance(lost, dict) else {}
+                tables = lost.get("tables") if isinstance(lost, dict) else None
+                found |= (
+                    {table: seq for table, rows_lost in tables.items() if rows_lost} if isinstance(tables, dict) else {}
+                )
     except stream.NotUtf8Error:
         return found  # the chain names the entry
     return found

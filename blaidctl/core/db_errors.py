@@ -40,6 +40,7 @@ _SQLITE: dict[int, tuple[type[BlaidError], str]] = {
 _POSTGRESQL: tuple[tuple[str, type[BlaidError], str], ...] = (
     ("40001", errors.Busy, "a concurrent change on {db} came first"),
     ("40P01", errors.Busy, "a deadlock on {db} was broken"),
+    ("55006", errors.Busy, "others are using {db}"),
     ("55P03", errors.Busy, "a lock on {db} was not granted in time"),
     ("57014", errors.StatementTimeout, "a statement ran into its time limit on {db}"),
     ("25006", errors.DatabaseReadOnly, "the database {db} is read-only (a standby?)"),

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 import blaidctl
 from blaidctl.core import ddl, errors, queue, revisions
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     Applied = Callable[[Connection, str], None]
+    Begun = Callable[[Connection], None]
 
 #: Any constant does; it keeps two operators from migrating one PostgreSQL database at once.
 _ADVISORY_LOCK = 8_420_001
@@ -36,6 +37,10 @@ SECTIONS = {"Why": "why", "Diff": "diff", "Rollback": "rollback", "Data safety":
 
 def _unnoticed(_connection: Connection, _revision: str) -> None:
     """Take no notice of a revision that was applied."""
+
+
+def _unseen(_connection: Connection) -> None:
+    """Look at nothing when a transaction begins."""
 
 
 def directory() -> Path:
@@ -82,12 +87,12 @@ def described(script: Script) -> dict[str, str]:
     }
 
 
-def statements_of(revision: str, kind: str) -> list[str]:
-    """Return the SQL that a revision runs on an engine, without running it."""
+def statements_of(revision: str, kind: str, *, undo: bool = False) -> list[str]:
+    """Return the SQL that a revision runs on an engine, or that undoes it, without running it."""
     script = ScriptDirectory.from_config(config()).get_revision(revision)
     ran: list[str] = []
     with ddl.recording(ran, kind):
-        script.module.upgrade()
+        (script.module.downgrade if undo else script.module.upgrade)()
     return ran
 
 
@@ -97,26 +102,34 @@ def upgrade(url: str, *, to: str = "head") -> None:
         upgrade_database(database, to=to)
 
 
-def upgrade_database(database: Database, *, to: str = "head", applied: Applied = _unnoticed) -> None:
+def upgrade_database(
+    database: Database, *, to: str = "head", applied: Applied = _unnoticed, begun: Begun = _unseen
+) -> None:
     """Run the pending migrations, each in its own transaction; a failing one leaves nothing of itself behind.
 
     `applied(connection, revision)` is called inside the transaction of each: what it writes stands or falls with it.
+    `begun(connection)` is called first in each transaction, before the migration reads or changes anything.
     """
+    _move(database, command.upgrade, to, applied, begun)
 
+
+def downgrade_database(database: Database, *, to: str, applied: Applied = _unnoticed, begun: Begun = _unseen) -> None:
+    """Undo migrations down to a revision ("base" for all); `applied` is given the revision that was undone."""
+    _move(database, command.downgrade, to, applied, begun)
+
+
+def _move(
+    database: Database, direction: Callable[[Config, str], None], to: str, applied: Applied, begun: Begun
+) -> None:
     def on_version_apply(*, ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
         assert ctx.connection is not None  # noqa: S101 - Alembic has none only when it prints SQL
         applied(ctx.connection, str(step.up_revision_id))
 
     with _migrating(database) as connection:
+        event.listen(connection, "begin", begun)
         made = config(connection)
         made.attributes["on_version_apply"] = on_version_apply
-        command.upgrade(made, to)
-
-
-def downgrade_database(database: Database, *, to: str) -> None:
-    """Undo migrations down to a revision ("base" for all)."""
-    with _migrating(database) as connection:
-        command.downgrade(config(connection), to)
+        direction(made, to)
 
 
 @contextlib.contextmanager

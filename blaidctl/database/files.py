@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import errors
@@ -22,6 +21,7 @@ from blaidctl.core.text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 MANIFEST_SUFFIX = ".manifest.json"
 PART_SUFFIX = ".part"
@@ -181,9 +181,7 @@ def _locked(path: Path) -> int:
     while True:
         descriptor = os.open(path, _FLAGS, _OWN)
         try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
-                raise errors.FileUnwritable(f"{path} is in the way: it is not a left-over of your own backups")
+            found = _own_file(path, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -196,6 +194,13 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _own_file(path: Path, descriptor: int) -> os.stat_result:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise errors.FileUnwritable(f"{path} is in the way: it is not a left-over of your own backups")
+    return found
 
 
 def _same_file(path: Path, found: os.stat_result) -> bool:

@@ -55,14 +55,14 @@ COMMANDS = {
         account add; account link; account unlink; account limits; account list; account show; account events;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         audit verify; audit tail; audit export; audit checkpoint; audit key new; audit key show; token add; token list; token revoke; serve;
-        db plan; db upgrade; db check; db history; endpoints; doctor; quickstart
+        db plan; db upgrade; db check; db history; db backup; db restore; db downgrade; endpoints; doctor; quickstart
     """,
     "501": """
         ledger import; ledger metrics; ledger equity; ledger reconcile; ledger flow; ledger rate; ledger mark;
         ledger pull; allocation run; allocation audit; allocation show; allocation list;
         backtest run;
         provider add; provider check; provider list; provider show; provider events;
-        db backup; db restore; db downgrade; verify
+        verify
     """,
 }
 
