@@ -119,14 +119,17 @@ def defects(connection: Connection, held: Held, last_seq: int) -> list[contract.
         else:
             found.append(what)
     held.agreed = len(agreed)
-    if held.kept:
-        found += _lost(connection, held)
+    found += _remembered(connection, held)
     return found
 
 
+def _hash_of(connection: Connection, seq: int) -> str:
+    row = next(rows_of(_ENTRY.on(connection, seq=seq)), None)
+    return bytes(row["entry_hash"]).hex() if row else ""
+
+
 def _disagrees(connection: Connection, note: Note, where: str, last_seq: int) -> contract.Defect | None:
-    row = next(rows_of(_ENTRY.on(connection, seq=note.size)), None)
-    if row is not None and bytes(row["entry_hash"]) == note.head_hash:
+    if _hash_of(connection, note.size) == note.head_hash.hex():
         return None
     if note.size > last_seq:
         what = f"the log ends at {last_seq}, and {where} speaks of entry {note.size}: it was cut off"
@@ -135,15 +138,22 @@ def _disagrees(connection: Connection, note: Note, where: str, last_seq: int) ->
     return contract.Defect(check="checkpoint", seq=note.size, what=what)
 
 
-def _lost(connection: Connection, held: Held) -> Iterator[contract.Defect]:
-    """Yield the checkpoints of the log that a configured sink lacks, since the sinks began, or that go backwards."""
+def _remembered(connection: Connection, held: Held) -> Iterator[contract.Defect]:
+    """Yield what is wrong with the checkpoints that the log remembers.
+
+    Each speaks of an entry after the one before it, with the hash that it still has, and since the sinks began each
+    stands in every configured sink.
+    """
     made: list[checkpoints.Made] = []
     try:
         with stream.rows(connection, _MADE) as rows:
             for seq, text in rows:
                 now = checkpoints.made(seq, text)
                 if now.size >= seq or (made and now.size <= made[-1].size):
-                    what = f"this checkpoint speaks of entry {now.size}, which is not after the one before it"
+                    what = f"this checkpoint speaks of entry {now.size}: not between the one before it and itself"
+                    yield contract.Defect(check="checkpoint", seq=seq, what=what)
+                elif _hash_of(connection, now.size) != now.head_hash:
+                    what = f"this checkpoint speaks of another entry {now.size} than the log has"
                     yield contract.Defect(check="checkpoint", seq=seq, what=what)
                 if now.begins:
                     made.clear()

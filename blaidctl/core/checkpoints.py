@@ -36,6 +36,7 @@ class Made:
 
     seq: int
     size: int
+    head_hash: str
     file: str
     #: The sinks were new then: notes from before it are elsewhere.
     begins: bool
@@ -51,7 +52,7 @@ def made(seq: int, text: str) -> Made:
     """Read the entry of a checkpoint. Raises DatabaseCorrupt for a text that blaidctl never wrote."""
     try:
         after: dict[str, Any] = json.loads(text)["what"]["after"]
-        return Made(seq, int(after["size"]), str(after["file"]), bool(after["begin"]))
+        return Made(seq, int(after["size"]), str(after["head_hash"]), str(after["file"]), bool(after["begin"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise DatabaseCorrupt(f"the text of entry {seq} is not one that blaidctl wrote") from None
 

@@ -17,7 +17,9 @@ from blaidctl.jobs.events import REAPER_RUNS
 from tests.kill.fleet import BACK, WHY, done, fleet, instance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import Connection
 
     from tests.support.commandline import CommandLine, Run
     from tests.support.database import Database
@@ -59,6 +61,13 @@ def work(cli: CommandLine, database: Database) -> None:
         _, digest = events.write(connection, REAPER_RUNS, [own], {}, stamps)
         entry = audit.Entry(act_id, "job reap", "me", now, audit.DONE, "r", trace_id, {REAPER_RUNS.name: digest})
         audit.append(connection, entry)
+
+
+def read(database: Database, look: Callable[[Connection, Settings], Any]) -> Any:
+    """Call with a connection as `audit verify` has one."""
+    settings = Settings(database_url=SecretStr(database.url))
+    with contextlib.closing(ProductDatabase(settings)) as opened, opened.reading() as connection:
+        return look(connection, settings)
 
 
 @contextlib.contextmanager
