@@ -248,7 +248,8 @@ class FxRates(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("id > 0", name="fx_rates_id_positive"),
         CheckConstraint(
-            "length(base) BETWEEN 2 AND 16 AND length(quote) BETWEEN 2 AND 16 AND base <> quote", name="fx_rates_pair"
+            "length(base) >= 2 AND length(base) <= 16 AND length(quote) >= 2 AND length(quote) <= 16 AND base <> quote",
+            name="fx_rates_pair",
         ),
         *_by_engine(
             fx_rates_at=lambda kind: ddl.moment("at", kind),

@@ -250,8 +250,8 @@ def tables(kind: str) -> list[str]:
         source TEXT NOT NULL,
         {stamps},
         CONSTRAINT fx_rates_id_positive CHECK (id > 0),
-        CONSTRAINT fx_rates_pair CHECK (length(base) BETWEEN 2 AND 16 AND length(quote) BETWEEN 2 AND 16
-                                        AND base <> quote),
+        CONSTRAINT fx_rates_pair CHECK (length(base) >= 2 AND length(base) <= 16 AND length(quote) >= 2
+                                        AND length(quote) <= 16 AND base <> quote),
         CONSTRAINT fx_rates_at CHECK ({moment("at", kind)}),
         CONSTRAINT fx_rates_rate CHECK ({above_zero("rate", kind)}),
         CONSTRAINT fx_rates_source CHECK (length(source) BETWEEN 1 AND 200),
