@@ -277,7 +277,7 @@ def _program(name: str, server_major: int = 0) -> str:
 
 def _libpq(database: Database) -> tuple[str, dict[str, str]]:
     """Return an address without secrets, and the environment that holds them."""
-    known = dict(database.engine.dialect.create_connect_args(database.url)[1])
+    known = {**database.url.translate_connect_args(username="user", database="dbname"), **database.url.query}
     if _NO_VARIABLE in known:
         raise errors.BackupUnavailable(f"{_NO_VARIABLE} in the URL has no variable that pg_dump reads")
     settings = database.settings
