@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import SecretStr
 
 from blaidctl.core import db, schema_state
 from blaidctl.core.settings import Settings
+from tests.support.postgres import client_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +21,12 @@ TABLES = {
     "sqlite": "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
     "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename",
 }
+
+
+@pytest.fixture(autouse=True)
+def _clients_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pg_dump of the test server's version, before whatever this machine has."""
+    monkeypatch.setenv("PATH", os.pathsep.join([str(client_folder()), os.environ["PATH"]]))
 
 
 @pytest.fixture

@@ -39,17 +39,19 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 def test_the_plan_says_what_every_pending_revision_would_do(blank_database: Database, cli: CommandLine, opened: Opened):
     rows = _rows(cli("db", "plan"))
     assert [row["revision"] for row in rows] == list(REVISIONS)
-    assert all(list(row) == ["revision", "title", "why", "diff", "rollback", "data_safety"] for row in rows)
+    assert all(list(row) == ["revision", "title", "why", "diff", "rollback", "data_safety", "locks"] for row in rows)
     assert all(all(row.values()) for row in rows)
     migrate.upgrade_database(opened(blank_database), to=REVISIONS[1])
     assert [row["revision"] for row in _rows(cli("db", "plan"))] == list(REVISIONS[2:])
     migrate.upgrade_database(opened(blank_database))
     assert _rows(cli("db", "plan")) == []
-    assert cli("db", "plan", "--output", "csv").stdout == "revision,title,why,diff,rollback,data_safety\n"
+    assert cli("db", "plan", "--output", "csv").stdout == "revision,title,why,diff,rollback,data_safety,locks\n"
 
 
 def test_the_sql_of_the_plan_makes_the_schema(blank_database: Database, cli: CommandLine, opened: Opened):
-    statements = [row["sql"] for row in _rows(cli("db", "plan", "--sql"))]
+    rows = _rows(cli("db", "plan", "--sql"))
+    assert all(statement["locks"] for row in rows for statement in row["statements"] if "TABLE" in statement["sql"])
+    statements = [";\n".join(statement["sql"] for statement in row["statements"]) + ";" for row in rows]
     with contextlib.closing(blank_database.raw()) as connection:
         for statement in statements:
             if blank_database.kind == "sqlite":
@@ -112,8 +114,8 @@ def test_at_a_terminal_it_shows_the_plan_and_asks(
     )
     terminal.expect_exact("Upgrade? [y/N] ")
     shown = terminal.before
-    assert "F-010" in shown
-    assert all(part in shown for part in ("0001", HEAD, "why: ", "diff: ", "rollback: ", "data safety: "))
+    assert "backup: none; there is nothing of blaidctl in the database yet" in shown
+    assert all(part in shown for part in ("0001", HEAD, "why: ", "diff: ", "rollback: ", "data safety: ", "locks: "))
     if typed in {"\x03", "\x04"}:
         terminal.send(typed)
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.accounts import linked
+from tests.support.postgres import client_folder
 
 RUNBOOKS = Path(__file__).parents[2] / "runbooks"
 PAGES = sorted(page.name for page in RUNBOOKS.glob("*.md"))
@@ -29,7 +30,7 @@ def test_every_block_of_the_page_works(page, database, cli, tmp_path, home):
         assert cli(*words).code == 0
     linked(cli, "momo-1", "carry-2")
     environment = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
+        "PATH": os.pathsep.join(map(str, (Path(sys.executable).parent, client_folder(), "/usr/bin", "/bin"))),
         "HOME": str(home),
         "BLAIDCTL_DATABASE_URL": database.url,
     }

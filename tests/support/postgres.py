@@ -304,6 +304,11 @@ class _Privileges:
         return f"- {self.why}: {tried.stderr.strip()}" if tried.returncode else None
 
 
+def client_folder() -> Path:
+    """Where pg_dump, pg_restore and psql of the server's own version are, to stand first on a PATH."""
+    return _binaries()
+
+
 def _binaries() -> Path:
     found = importlib.util.find_spec(_PACKAGE)  # found, not imported: its Python layer is not used
     if found is None or not found.submodule_search_locations:
