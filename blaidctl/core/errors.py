@@ -214,11 +214,30 @@ class ClockAnomaly(Findings):
     next_steps = ("Compare the clocks of the hosts and the database; follow runbooks/stuck-jobs.md.",)
 
 
+class ProviderNotOk(Findings):
+    """A provider is not OK."""
+
+    error_code = "PROVIDER_NOT_OK"
+    next_steps = (
+        "Follow runbooks/broker-outage.md; its bots may not trade until it is OK (`blaidctl provider list`).",
+    )
+
+
 class PlayFailed(Findings):
     """The quickstart saw something that must not be."""
 
     error_code = "PLAY_FAILED"
     next_steps = ("Report it with the sandbox folder: this is a defect of blaidctl or of this machine.",)
+
+
+class FillsAfterKill(Findings):
+    """Fills were executed after the kill of their bot; they are kept, and somebody must look."""
+
+    error_code = "FILL_AFTER_KILL"
+    next_steps = (
+        "Cancel what the bot left at the venue, and find out what still trades (runbooks/ledger.md).",
+        "Look at `blaidctl ledger events --bot BOT` and `blaidctl bot show BOT`.",
+    )
 
 
 # --- 2: invalid -------------------------------------------------------------------------------------------------
@@ -278,6 +297,13 @@ class KeyFileInvalid(Invalid):
     )
 
 
+class CredentialsInvalid(Invalid):
+    """The credentials for a provider cannot be used."""
+
+    error_code = "CREDENTIALS_INVALID"
+    next_steps = ("Mend what is named (runbooks/broker-outage.md); nothing of them is shown here, or stored.",)
+
+
 class CommandNotStartable(Invalid):
     """The bot's command cannot be started."""
 
@@ -297,6 +323,15 @@ class FileInvalid(Invalid):
 
     error_code = "FILE_INVALID"
     next_steps = ("Correct what is named (runbooks/bad-instrument-data.md) and load the file again.",)
+
+
+class BarsInvalid(Invalid):
+    """The bars are none that an engine may run over."""
+
+    error_code = "BARS_INVALID"
+    next_steps = (
+        "Correct the line that is named: time (with its offset, growing), open, high, low, close, none of them 0.",
+    )
 
 
 class RowsRefused(Invalid):
@@ -396,6 +431,13 @@ class SessionNotFound(NotFound):
     next_steps = ("Run `blaidctl session list`; load sessions with `blaidctl session load HOURS`.",)
 
 
+class ProviderNotFound(NotFound):
+    """No such provider."""
+
+    error_code = "PROVIDER_NOT_FOUND"
+    next_steps = ("Run `blaidctl provider list`; add one with `blaidctl provider add ID …`.",)
+
+
 class NothingMatched(NotFound):
     """The wide target matches no bot."""
 
@@ -465,6 +507,15 @@ class InstanceOver(Conflict):
     next_steps = ("Stop the process: it no longer has the right to trade.",)
 
 
+class MetricsMissing(Conflict):
+    """A backtest has no metrics, and so is no success."""
+
+    error_code = "METRICS_MISSING"
+    next_steps = (
+        "Run it with `blaidctl backtest run`, which computes them; `blaidctl job show JOB` says how it ended.",
+    )
+
+
 class JobTerminal(Conflict):
     """The attempt of the job has ended; a late write of its worker is refused."""
 
@@ -515,6 +566,39 @@ class AmbiguousInstrument(Conflict):
 
     error_code = "AMBIGUOUS_INSTRUMENT"
     next_steps = ("Name one of them fully: --exchange EXCHANGE --asset-class CLASS.",)
+
+
+class MetricsIncomplete(Conflict):
+    """Rows are missing that the numbers need, so there are none."""
+
+    error_code = "METRICS_INCOMPLETE"
+    next_steps = ("Mend every row that is listed; each case is explained in runbooks/wrong-pnl.md.",)
+
+
+class LedgerConflict(Conflict):
+    """The ledger holds something else under the same key; what it holds is never changed."""
+
+    error_code = "LEDGER_CONFLICT"
+    next_steps = (
+        "Compare both that are named with the venue's own record (runbooks/ledger.md).",
+        "If the ledger is wrong: `blaidctl ledger reverse ACCOUNT VENUE_TRADE_ID`, then import it under a new id.",
+    )
+
+
+class ProviderNotBound(Conflict):
+    """The account is not bound to a provider that gives fills."""
+
+    error_code = "PROVIDER_NOT_BOUND"
+    next_steps = (
+        "Look at `blaidctl provider show PROVIDER`; bind the account with `blaidctl provider bind PROVIDER ACCOUNT`.",
+    )
+
+
+class CursorMoved(Conflict):
+    """Another pull of the same account was quicker; nothing was written."""
+
+    error_code = "CURSOR_MOVED"
+    next_steps = ("Run the same command again: it goes on from where the other one ended.",)
 
 
 class GuardRefused(Conflict):
@@ -583,6 +667,30 @@ class AccountHeld(Forbidden):
 
     error_code = "ACCOUNT_HELD"
     next_steps = ("Check the account's number with the broker; `blaidctl account list` shows who holds it.",)
+
+
+class CrossAccountFill(Forbidden):
+    """A fill belongs to another account than the one that it was imported into."""
+
+    error_code = "CROSS_ACCOUNT_FILL"
+    next_steps = ("Import each account's own file into that account (runbooks/ledger.md); nothing was written.",)
+
+
+class CrossUserFill(Forbidden):
+    """A fill names a bot of another user than the account's."""
+
+    error_code = "CROSS_USER_FILL"
+    next_steps = ("Look at `blaidctl account show ACCOUNT` and `blaidctl bot show BOT`; nothing was written.",)
+
+
+class UnlinkedFill(Forbidden):
+    """A fill names a bot that was not linked to the account at that time."""
+
+    error_code = "UNLINKED_FILL"
+    next_steps = (
+        "Look at the links: `blaidctl account events ACCOUNT`; nothing was written.",
+        "What a bot traded on this account before it was first linked here is imported with --history.",
+    )
 
 
 # --- 7: not implemented -------------------------------------------------------------------------------------------
@@ -698,6 +806,24 @@ class BackupUnavailable(Unavailable):
     next_steps = (
         "Mend what is named (runbooks/migration-day.md): pg_dump and pg_restore on PATH, the right to make a database.",
         "Or make a backup by other means, try to restore it, and name it: --backup-done REFERENCE.",
+    )
+
+
+class ProviderDegraded(Unavailable):
+    """The provider is DEGRADED: nothing is taken from it; nothing was written."""
+
+    error_code = "PROVIDER_DEGRADED"
+    next_steps = (
+        "Follow runbooks/broker-outage.md; `blaidctl provider check` leads back to OK when it answers again.",
+    )
+
+
+class ProviderBlocked(Unavailable):
+    """The provider is BLOCKED: nothing is taken from it; nothing was written."""
+
+    error_code = "PROVIDER_BLOCKED"
+    next_steps = (
+        "Follow runbooks/broker-outage.md; `blaidctl provider check` leads back to OK when it answers again.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import OperationalError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 5_000
 _names = itertools.count()
+_PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
 
 
 class NotUtf8Error(Exception):
@@ -22,18 +24,21 @@ class NotUtf8Error(Exception):
 
 
 @contextlib.contextmanager
-def rows(connection: Connection, sql: str) -> Iterator[Iterator[tuple[Any, ...]]]:
-    """Open a cursor inside the connection's transaction; several may be open at once."""
+def rows(connection: Connection, sql: str, **parameters: Any) -> Iterator[Any]:
+    """Open the driver's cursor inside the connection's transaction; several may be open at once.
+
+    Parameters stand in the text as `:name`; times among them are canonical text.
+    """
     driver: Any = connection.connection.driver_connection
     sqlite = connection.dialect.name == "sqlite"
     cursor = driver.cursor() if sqlite else driver.cursor(name=f"blaidctl_{next(_names)}")
     try:
         if sqlite:
             cursor.arraysize = BATCH_ROWS
-            cursor.execute(sql)
+            cursor.execute(sql, parameters)
         else:
             cursor.itersize = BATCH_ROWS
-            cursor.execute(sql, binary=True)
+            cursor.execute(_PARAMETER.sub(r"%(\1)s", sql) if parameters else sql, parameters or None, binary=True)
         yield cursor
     except connection.dialect.loaded_dbapi.Error as error:
         if "decode to UTF-8" in str(error):

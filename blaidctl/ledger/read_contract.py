@@ -1,0 +1,175 @@
+"""Requests and results of reading the ledger. Money is text with all of its places; an undefined ratio is null."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, AwareDatetime, Field
+
+from blaidctl.core.contract import LookupId, Request, Result
+from blaidctl.ledger.vocabulary import Basis, LotMethod
+
+#: With its zone: a time without one is refused.
+Moment = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+RowId = Annotated[int, Field(gt=0, lt=2**53)]
+
+
+class Asked(Request):
+    """Whose figures, and under which conventions."""
+
+    bot: LookupId
+    #: May be left out where the bot has one.
+    account: LookupId | None = None
+    instance: RowId | None = None
+    lot_method: LotMethod = LotMethod.FIFO
+    basis: Basis = Basis.REALIZED
+    #: Now, unless it is said.
+    as_of: Moment | None = None
+
+
+class ShowMetrics(Asked):
+    """Profitability of a bot on an account."""
+
+    by_day: bool = False
+    by_month: bool = False
+
+
+class Provenance(Result):
+    """What stands beside every number."""
+
+    bot_id: str
+    account_id: str
+    instance: int | None
+    currency: str
+    lot_method: LotMethod
+    basis: Basis
+    #: The figures are of the time from the starting capital to as_of.
+    since: str
+    as_of: str
+    conventions: dict[str, str]
+    #: Table → how many of its rows went in.
+    source_tables: dict[str, int]
+    #: Part of the input → its hash; input_hash is over these.
+    inputs: dict[str, str]
+    input_hash: str
+    output_hash: str
+    code_version: str
+    #: The place in the audit log at which the ledger stood.
+    version: int
+
+
+class DrawdownLine(Result):
+    """One drawdown; zero and without times where equity never fell (or does not now)."""
+
+    drawdown: str
+    money: str
+    fraction: str | None
+    start: str | None
+    trough: str | None
+    recovery: str | None
+    #: Microseconds, as text: from start to recovery, or to as_of.
+    duration_us: str
+
+
+class DayLine(Result):
+    """A UTC day on which something happened."""
+
+    day: str
+    gross: str
+    fees: str
+    net: str
+    flows: str
+    closed_trades: int
+    equity: str
+
+
+class MonthLine(Result):
+    """The sum of a month's days, and the equity at the end of the last of them."""
+
+    month: str
+    gross: str
+    fees: str
+    net: str
+    flows: str
+    closed_trades: int
+    equity: str
+
+
+class PositionLine(Result):
+    """What is open in one instrument; cost and average price in its own currency."""
+
+    exchange: str
+    symbol: str
+    asset_class: str
+    quantity: str
+    average_price: str
+    cost: str
+    currency: str
+    lots: int
+    opened_at: str
+    #: In the account's currency; null unless the basis is MARKED.
+    unrealized: str | None
+
+
+class Metrics(Provenance):
+    """Every figure of a ledger, in the account's currency."""
+
+    columns: ClassVar = (
+        "bot_id", "account_id", "instance", "currency", "since", "as_of",
+        "net", "gross", "fees", "unrealized", "equity", "starting_capital", "deposits", "withdrawals",
+        "return_on_capital", "max_drawdown", "max_drawdown_fraction", "current_drawdown", "current_drawdown_fraction",
+        "closed_trades", "wins", "losses", "win_rate", "profit_factor", "expectancy", "exposure",
+        "fills", "fills_from_floats", "fills_after_kill", "lot_method", "basis",
+    )  # fmt: skip
+    tables: ClassVar = {
+        "drawdowns": ("drawdown", "money", "fraction", "start", "trough", "recovery"),
+        "months": ("month", "net", "gross", "fees", "flows", "closed_trades", "equity"),
+        "days": ("day", "net", "gross", "fees", "flows", "closed_trades", "equity"),
+        "positions": ("symbol", "exchange", "quantity", "average_price", "currency", "opened_at", "unrealized"),
+        "undefined": ("field", "reason"),
+        "conventions": ("convention", "rule"),
+        "source_tables": ("table", "rows"),
+    }
+    below: ClassVar = ("input_hash", "output_hash", "code_version", "version")
+
+    fills: int
+    #: Rows whose source held a number as a double: what it wrote may not be what the venue said.
+    fills_from_floats: int
+    fills_after_kill: int
+    first_fill_at: str | None
+    last_fill_at: str | None
+    starting_capital: str
+    deposits: str
+    withdrawals: str
+    gross: str
+    fees: str
+    fill_fees: str
+    account_fees: str
+    net: str
+    unrealized: str | None
+    equity: str
+    peak: str
+    closed_trades: int
+    wins: int
+    losses: int
+    even: int
+    profit: str
+    loss: str
+    win_rate: str | None
+    profit_factor: str | None
+    expectancy: str | None
+    return_on_capital: str | None
+    exposure: str | None
+    max_drawdown: str
+    #: The largest by fraction of its peak, which need not be the largest by money.
+    max_drawdown_fraction: str | None
+    current_drawdown: str
+    current_drawdown_fraction: str | None
+    drawdowns: list[DrawdownLine]
+    positions: list[PositionLine]
+    #: Where they are asked for.
+    months: list[MonthLine]
+    days: list[DayLine]
+    #: Field → why it has no value.
+    undefined: dict[str, str]
