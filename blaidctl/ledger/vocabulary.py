@@ -40,6 +40,22 @@ class FlowKind(StrEnum):
     FEE = "FEE"
 
 
+class LedgerEvent(StrEnum):
+    """What people must hear of."""
+
+    #: A real fill of a bot that was killed: kept, flagged, and somebody must look.
+    FILL_AFTER_KILL = "FILL_AFTER_KILL"
+    #: A source that named what is not its own, or contradicts the ledger.
+    REFUSED = "REFUSED"
+
+
+class Severity(StrEnum):
+    """How soon somebody must look."""
+
+    SEV1 = "SEV1"
+    SEV2 = "SEV2"
+
+
 class LotMethod(StrEnum):
     """Which part of a position a closing fill closes."""
 
