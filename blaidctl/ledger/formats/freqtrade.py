@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from blaidctl.core import decimals
 from blaidctl.instruments.rows import shown
@@ -22,7 +23,6 @@ from blaidctl.ledger.formats.sqlite import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from zoneinfo import ZoneInfo
 
     from blaidctl.ledger.fills import Fill, Record
     from blaidctl.ledger.formats.sqlite import Snapshot
@@ -34,6 +34,8 @@ ORDERS = ("id", "ft_trade_id", "ft_order_side", "ft_pair", "ft_is_open", "order_
           "amount", "filled", "order_filled_date")  # fmt: skip
 TRADES = ("id", "exchange", "fee_open", "fee_open_cost", "fee_open_currency", "fee_close", "fee_close_cost",
           "fee_close_currency", "is_short")  # fmt: skip
+#: What its schema means by a time without an offset.
+UTC = ZoneInfo("UTC")
 #: Digits of a fee that is reckoned from a rate: as many as two doubles give.
 _RECKONED = Context(prec=17, rounding=ROUND_HALF_EVEN)
 
@@ -118,17 +120,12 @@ def _record(ordinal: int, row: _Row) -> Fill | Refusal | Skipped:
         price=price,
         fee=fee,
         fee_currency=fee_currency,
-        executed_at=draft.moment("order_filled_date", _utc(row.filled_at)),
+        executed_at=draft.moment("order_filled_date", row.filled_at, UTC),
         venue_trade_id=f"{symbol}:order:{order_id}",
         order_id=order_id,
         currency=pair(symbol or "")[1] or None,
         multiplier=Decimal(1),
     )
-
-
-def _utc(text: Any) -> Any:
-    """Say what the schema says: a time without an offset is UTC."""
-    return f"{text}Z" if isinstance(text, str) and text else text
 
 
 def _side(draft: Draft, row: _Row) -> Any:

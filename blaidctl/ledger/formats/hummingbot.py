@@ -16,7 +16,7 @@ from blaidctl.ledger.formats.fields import Draft, one_fee
 from blaidctl.ledger.formats.json_text import Parser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from zoneinfo import ZoneInfo
 
     from blaidctl.ledger.fills import Fill, Record, Refusal
@@ -53,8 +53,8 @@ def _fill(ordinal: int, given: dict[str, Any], parser: Parser, *, scaled: bool) 
     )
     market = draft.text("market", given["market"], needed=True, limit="exchange") or ""
     side = draft.side("trade_type", given["trade_type"])
-    price, quantity = (_number(given[name], scaled=scaled) for name in ("price", "amount"))
-    price, quantity = draft.price("price", price), draft.quantity("amount", quantity)
+    price = _amount(draft, draft.price, "price", given, scaled=scaled)
+    quantity = _amount(draft, draft.quantity, "amount", given, scaled=scaled)
     trade_id = draft.text("exchange_trade_id", given["exchange_trade_id"], needed=True, limit="symbol")
     fee: Fee = (None, None)
     if price is not None and quantity is not None and side is not None and base and quote:
@@ -77,11 +77,17 @@ def _fill(ordinal: int, given: dict[str, Any], parser: Parser, *, scaled: bool) 
     )
 
 
-def _number(value: Any, *, scaled: bool) -> Any:
+def _amount(
+    draft: Draft, take: Callable[[str, Any], Decimal | None], name: str, given: dict[str, Any], *, scaled: bool
+) -> Decimal | None:
     """Return what a number stands for; a migrated column holds its integers as doubles."""
-    if not scaled or not isinstance(value, int | float) or value != value or abs(value) >= _LARGEST:  # noqa: PLR0124 - NaN
-        return value
-    return format(Decimal(int(value)).scaleb(-PLACES), "f") if value == int(value) else f"{value!r} is no integer"
+    value = given[name]
+    if scaled and isinstance(value, int | float) and abs(value) < _LARGEST:
+        if value != int(value):
+            draft.refuse(f"{name}: {value!r} is no integer of millionths")
+            return None
+        value = format(Decimal(int(value)).scaleb(-PLACES), "f")
+    return take(name, value)
 
 
 class _Terms:
