@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,9 @@ def test_the_plan_says_what_every_pending_revision_would_do(blank_database: Data
 
 def test_the_sql_of_the_plan_makes_the_schema(blank_database: Database, cli: CommandLine, opened: Opened):
     rows = _rows(cli("db", "plan", "--sql"))
-    assert all(statement["locks"] for row in rows for statement in row["statements"] if "TABLE" in statement["sql"])
+    assert all(
+        statement["locks"] for row in rows for statement in row["statements"] if "TABLE " in statement["sql"][:14]
+    )
     statements = [";\n".join(statement["sql"] for statement in row["statements"]) + ";" for row in rows]
     with contextlib.closing(blank_database.raw()) as connection:
         for statement in statements:
@@ -87,7 +90,8 @@ def test_an_entry_says_from_where_to_where(blank_database: Database, cli: Comman
     migrate.upgrade_database(opened(blank_database), to=REVISIONS[-2])
     assert [row["revision"] for row in _rows(cli("db", "upgrade", "--yes"))] == [HEAD]
     ((text,),) = blank_database.sql("SELECT canonical FROM audit_log")
-    assert f'"after":{{"revision":"{HEAD}"}},"before":{{"revision":"{REVISIONS[-2]}"}}' in text
+    what = json.loads(text)["what"]
+    assert (what["before"], what["after"]) == ({"revision": REVISIONS[-2]}, {"revision": HEAD})
 
 
 def test_a_script_must_say_yes(blank_database: Database, cli: CommandLine, everything: Everything):

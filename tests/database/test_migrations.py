@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
+from blaidctl.backtests.events import BACKTEST_METRICS
 from blaidctl.core import ddl, errors, migrate, schema_state
 from blaidctl.core.revisions import HEAD, REVISIONS
 from tests.instruments.work import DATES, HOURS, SAMPLE
@@ -50,6 +51,7 @@ MADE = {
     "0010": {"ledger_imports", "trades", "ledger_events", "capital_flows", "fx_rates", "marks"},
     "0011": {"allocation_runs", "allocation_lines"},
     "0012": {"providers", "provider_events", "provider_bindings", "pull_cursors"},
+    "0013": {"backtest_metrics"},
 }
 #: The columns that a revision adds to a table that stands already: they go with it, and come back with their defaults.
 ADDED: dict[str, dict[str, dict[str, Any]]] = {
@@ -80,8 +82,9 @@ def _fill(cli: CommandLine, database: Database) -> None:
     assert cli("kill", "nobody", "--reason-code", "DRILL", "--reason", "x").code == 3
     limits = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600", "--grace-s", "10")
     assert cli("job", "type", "add", "nightly", *limits).code == 0
-    for _ in range(2):
-        assert cli("job", "start", "nightly").code == 0
+    assert cli("job", "type", "add", "backtest", *limits).code == 0
+    for name in ("nightly", "nightly", "backtest"):
+        assert cli("job", "start", name).code == 0
     assert cli("job", "finish", "1", "--attempt", "1", "--status", "SUCCEEDED", "--result", '{"rows": 12}').code == 0
     assert cli("session", "load", HOURS, "--dates", DATES).code == 0
     assert cli("currency", "add", "USDT", "--places", "6").code == 0
@@ -118,6 +121,9 @@ def _fill_ledger(database: Database, at: str) -> None:
         | {"conventions": "{}", "source_tables": "{}", "versions": "{}", "excluded": "[]", "input_hash": sha}
         | {"output_hash": sha, "code_version": "1", "remainder": "0", **stamps},
         "allocation_lines": {"run_id": 1, "bot_id": "momo-1", "weight": "1", "amount": "1000", **stamps},
+        "backtest_metrics": {name: "1" for name in BACKTEST_METRICS.columns}
+        | {"job_id": 3, "attempt": 1, "bars": 1, "fills": 1, "closed_trades": 1, "wins": 0, "losses": 1}
+        | {"first_bar_at": at, "last_bar_at": at, "bars_sha256": sha, "input_hash": sha, "output_hash": sha, **stamps},
         "providers": {"id": "feed", "kind": "paged", "check_url": "https://x/", "plain_http": 0, "stale_after_s": 60}
         | {"timeout_s": 5, "attempts": 2, "degrade_after": 1, "block_after": 2, "recover_after": 1, "state": "BLOCKED"}
         | {"check_within_s": 60, "reason_code": "NEVER_CHECKED", "detail": "d", "failures": 0, "successes": 0}

@@ -32,6 +32,9 @@ ALLOWED = {
         "bot_instances holds a row a start of a bot; NOT VALID would leave rows unproved, and a second transaction"
         " would leave the migration half done"
     ),
+    ("0010", "require-concurrent-index-creation"): (
+        "account_links holds a row a link; as for 0007, half a revision would be worse than a moment without new links"
+    ),
     ("0007", "require-concurrent-index-creation"): (
         "CONCURRENTLY cannot run in a transaction: a revision would be half done when it fails; the tables are small,"
         " and the plan says whom the lock holds up"
