@@ -27,6 +27,7 @@ from blaidctl.instruments import commands as instruments
 from blaidctl.jobs import commands as jobs
 from blaidctl.kill import commands as kill
 from blaidctl.operations import OPERATIONS
+from blaidctl.providers import commands as providers
 from blaidctl.quickstart import commands as quickstart
 from blaidctl.reaper import commands as reaper
 
@@ -52,6 +53,7 @@ _GROUPS = {
     "session": instruments.session,
     "currency": instruments.currency,
     "job": jobs.app,
+    "provider": providers.app,
     "audit": audit.app,
     "token": access.app,
     "db": database.app,

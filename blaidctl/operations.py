@@ -511,21 +511,81 @@ OPERATIONS: tuple[Operation, ...] = (
         missing_requirements=("jobs", "the ledger engine", "table backtest_metrics"),
         finding="F-008",
     ),
-    *(
-        Operation(
-            name=f"provider {word}",
-            summary=summary,
-            words=("provider", word),
-            missing_requirements=("tables providers, provider_events", "HTTP probes"),
-            finding="F-004",
-        )
-        for word, summary in (
-            ("add", "Register a data or broker provider."),
-            ("check", "Probe a provider."),
-            ("list", "List the providers."),
-            ("show", "Show one provider."),
-            ("events", "Read the provider events."),
-        )
+    Operation(
+        name="provider add",
+        summary="Register a data or broker provider; BLOCKED before its first good check.",
+        words=("provider", "add"),
+        request="blaidctl.providers.contract:AddProvider",
+        result="blaidctl.providers.contract:AddedProvider",
+        handler="blaidctl.providers.service:add_provider",
+        writes=True,
+    ),
+    Operation(
+        name="provider bind",
+        summary="Let an account stand or fall with a provider.",
+        words=("provider", "bind"),
+        request="blaidctl.providers.contract:BindProvider",
+        result="blaidctl.providers.contract:Bound",
+        handler="blaidctl.providers.service:bind",
+        writes=True,
+    ),
+    Operation(
+        name="provider unbind",
+        summary="End that an account stands or falls with a provider.",
+        words=("provider", "unbind"),
+        request="blaidctl.providers.contract:UnbindProvider",
+        result="blaidctl.providers.contract:Bound",
+        handler="blaidctl.providers.service:unbind",
+        writes=True,
+    ),
+    Operation(
+        name="provider check",
+        summary="Probe providers over HTTP: OK, DEGRADED or BLOCKED.",
+        words=("provider", "check"),
+        program="blaidctl.providers.probe:check",
+        result="blaidctl.providers.contract:CheckedProviders",
+        writes=True,
+    ),
+    Operation(
+        name="provider seen",
+        summary="A look at a provider that changes no state.",
+        request="blaidctl.providers.contract:Observation",
+        result="blaidctl.providers.contract:Observed",
+        handler="blaidctl.providers.service:seen",
+        writes=True,
+        sign_of_life=True,
+    ),
+    Operation(
+        name="provider transition",
+        summary="A look at a provider that changes its state.",
+        request="blaidctl.providers.contract:Observation",
+        result="blaidctl.providers.contract:Observed",
+        handler="blaidctl.providers.service:transition",
+        writes=True,
+    ),
+    Operation(
+        name="provider list",
+        summary="List the providers and how they are doing.",
+        words=("provider", "list"),
+        request="blaidctl.providers.contract:ListProviders",
+        result="blaidctl.providers.contract:ProviderList",
+        handler="blaidctl.providers.service:list_providers",
+    ),
+    Operation(
+        name="provider show",
+        summary="Show one provider and the accounts that stand or fall with it.",
+        words=("provider", "show"),
+        request="blaidctl.providers.contract:ShowProvider",
+        result="blaidctl.providers.contract:ProviderDetail",
+        handler="blaidctl.providers.service:show_provider",
+    ),
+    Operation(
+        name="provider events",
+        summary="Read the provider events, newest first.",
+        words=("provider", "events"),
+        request="blaidctl.providers.contract:ListProviderEvents",
+        result="blaidctl.providers.contract:ProviderEvents",
+        handler="blaidctl.providers.service:list_events",
     ),
     # --- audit -------------------------------------------------------------------------------------------------
     Operation(
@@ -705,8 +765,11 @@ REPLAYS: tuple[str, ...] = (
     "blaidctl.kill.replay:replay",
     "blaidctl.jobs.replay:replay",
     "blaidctl.instruments.replay:replay",
+    "blaidctl.providers.replay:replay",
 )
 #: What the guard asks besides the kill and the instance: (tx, bot) → every reason why the bot may not trade.
-GUARD_CHECKS: tuple[str, ...] = ("blaidctl.accounts.check:reasons",)
+GUARD_CHECKS: tuple[str, ...] = ("blaidctl.accounts.check:reasons", "blaidctl.providers.check:reasons")
+#: What the guard had nothing to look at: (tx, bot) → what that is. It stands in the answer, and is no reason for a no.
+GUARD_BLANKS: tuple[str, ...] = ("blaidctl.providers.check:not_checked",)
 #: What else may leave a bot's numbers incomplete: (tx, bot, account, first, last moment) → every missing row.
-METRICS_CHECKS: tuple[str, ...] = ()
+METRICS_CHECKS: tuple[str, ...] = ("blaidctl.providers.check:gaps",)

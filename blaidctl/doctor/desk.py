@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from blaidctl.doctor import queries, rules
-from blaidctl.fleet.queries import JOBS_NOW
+from blaidctl.fleet.queries import JOBS_NOW, PROVIDERS_NOW
 
 if TYPE_CHECKING:
     from blaidctl.core.execute import Tx
@@ -37,3 +37,9 @@ def stale_instances(tx: Tx) -> Seen:
 def stale_jobs(tx: Tx) -> Seen:
     """Count the jobs that are past their deadline or silent for longer than their type allows."""
     return rules.stale(tx.fetch(JOBS_NOW, now=tx.clock())[0]["stale"])
+
+
+def providers(tx: Tx) -> Seen:
+    """Look how the providers are doing, and for accounts with bots that none is bound to."""
+    states = {row["provider_id"]: row["state"] for row in tx.fetch(PROVIDERS_NOW, now=tx.clock())}
+    return rules.providers(states, [row["account_id"] for row in tx.fetch(queries.UNBOUND)])

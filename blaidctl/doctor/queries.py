@@ -50,3 +50,10 @@ AHEAD = Query("""
              WHERE status IN ('STARTING', 'RUNNING') AND heartbeat_at > :limit_at) AS instances,
            (SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND heartbeat_at > :limit_at) AS jobs
 """)
+#: Accounts that bots are linked to and that stand or fall with no provider.
+UNBOUND = Query("""
+    SELECT DISTINCT l.account_id FROM account_links l
+     WHERE l.unlinked_at IS NULL AND NOT EXISTS (SELECT 1 FROM provider_bindings b
+                                                  WHERE b.account_id = l.account_id AND b.unbound_at IS NULL)
+     ORDER BY l.account_id
+""")

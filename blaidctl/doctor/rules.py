@@ -179,6 +179,22 @@ def stale(count: int) -> Seen:
     return finding(str(count), "Run `blaidctl job reap`: it ends what has stopped beating.") if count else ok("none")
 
 
+def providers(states: Mapping[str, str], unbound: Sequence[str]) -> Seen:
+    """Judge the states of the providers; an account that none is bound to is said, and is no finding."""
+    bad = [f"{name} {state}" for name, state in states.items() if state != "OK"]
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    if bad:
+        return finding(
+            f"{len(bad)} of {len(states)} not OK: {', '.join(bad[:_NAMED])}{more}",
+            "Follow runbooks/broker-outage.md; let `blaidctl provider check --all` run every minute (deploy/).",
+        )
+    shown = f"{len(states)} OK" if states else "none is registered"
+    if unbound:
+        more = f" and {len(unbound) - _NAMED} more" if len(unbound) > _NAMED else ""
+        return Seen(Verdict.INFO, f"{shown}; no provider is bound to account {', '.join(unbound[:_NAMED])}{more}")
+    return ok(shown)
+
+
 def differences(found: Sequence[str]) -> Seen:
     """Judge the triggers, tables, indexes and constraints against this version's."""
     if not found:

@@ -164,7 +164,7 @@ class GuardAnswer(Result):
     bot_id: str
     answer: str
     reasons: list[str]
-    #: What this version does not look at; each is an open finding.
+    #: What there was nothing to look at for; no reason for a no.
     not_checked: list[str]
     finding: Finding | None = Field(default=None, exclude=True)
 
@@ -200,15 +200,28 @@ class UnconfirmedStop(Result):
     stopped_at: datetime
 
 
+class ProviderStatus(Result):
+    """One provider: its state, or STALE when its last check is older than its limit and the state says OK."""
+
+    provider_id: str
+    state: str
+    reason_code: str
+    changed_at: datetime
+    checked_at: datetime | None
+
+
 class FleetStatus(Result):
-    """Every bot: state, instances, stops that are not proven yet; and the jobs of the desk."""
+    """Every bot: state, instances, stops that are not proven yet; and the jobs and providers of the desk."""
 
     table_of: ClassVar = "bots"
     columns: ClassVar = ("bot_id", "state", "killed_by", "reason_code", "instances_active", "stops_unconfirmed")
-    tables: ClassVar = {"unconfirmed": ("instance_id", "bot_id", "host", "pid", "stopped_at")}
+    tables: ClassVar = {
+        "unconfirmed": ("instance_id", "bot_id", "host", "pid", "stopped_at"),
+        "providers": ("provider_id", "state", "reason_code", "changed_at", "checked_at"),
+    }
     below: ClassVar = (
         "live", "killed", "instances_active", "instances_stale", "stops_unconfirmed", "jobs_running", "jobs_stale",
-        "not_reported",
+        "providers_not_ok", "not_reported",
     )  # fmt: skip
     bots: list[BotStatus]
     live: int
@@ -222,6 +235,10 @@ class FleetStatus(Result):
     jobs_running: int | None
     #: Past their deadline, or silent for longer than their type allows.
     jobs_stale: int | None
+    #: The whole desk's; none for a caller who sees only one user's bots.
+    providers: list[ProviderStatus]
+    #: Not OK, or not checked for longer than their limit; null for such a caller.
+    providers_not_ok: int | None
     #: What this answer does not report, and why.
     not_reported: list[str]
 

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
 
-#: What guard and status cannot look at before providers are built (AUDIT_FINDINGS.md, F-004).
-GUARD_DOES_NOT_CHECK = ["provider state (F-004)"]
-STATUS_DOES_NOT_REPORT = ["providers (F-004)"]
-#: Jobs belong to no user, so no user's own view of the fleet holds them.
-NOT_FOR_ONE_USER = ["jobs (the whole desk's)"]
+#: Jobs and providers belong to no user, so no user's own view of the fleet holds them.
+NOT_FOR_ONE_USER = ["jobs (the whole desk's)", "providers (the whole desk's)"]
 #: How many unconfirmed stops are named; all are counted.
 MOST_UNCONFIRMED = 100
 
@@ -133,7 +130,10 @@ def guard(tx: Tx, request: contract.Guard) -> contract.GuardAnswer:
         reasons += _instance_reasons(tx, bot["id"], request.instance)
     for reference in resolve("blaidctl.operations:GUARD_CHECKS"):
         reasons += resolve(reference)(tx, bot)
-    return _guard_answer(request, reasons)
+    blanks = [
+        blank for reference in resolve("blaidctl.operations:GUARD_BLANKS") for blank in resolve(reference)(tx, bot)
+    ]
+    return _guard_answer(request, reasons, blanks)
 
 
 def _killed(tx: Tx, bot: Row) -> str:
@@ -154,16 +154,18 @@ def _instance_reasons(tx: Tx, bot_id: str, instance_id: int) -> list[str]:
 
 def guard_in_doubt(_ctx: Context, request: contract.Guard, error: errors.BlaidError) -> contract.GuardAnswer:
     """Turn whatever kept the guard from looking into a no."""
-    return _guard_answer(request, [f"{error.error_code}: {error.message}"])
+    return _guard_answer(
+        request, [f"{error.error_code}: {error.message}"], ["whatever else there is: the guard is in doubt"]
+    )
 
 
-def _guard_answer(request: contract.Guard, reasons: list[str]) -> contract.GuardAnswer:
+def _guard_answer(request: contract.Guard, reasons: list[str], not_checked: list[str]) -> contract.GuardAnswer:
     message = f"bot {request.bot} may not trade: {'; '.join(reasons)}"
     return contract.GuardAnswer(
         bot_id=request.bot,
         answer="MAY_NOT_TRADE" if reasons else "MAY_TRADE",
         reasons=reasons,
-        not_checked=GUARD_DOES_NOT_CHECK,
+        not_checked=not_checked,
         finding=Finding(error_code="MAY_NOT_TRADE", message=message, missing_requirements=reasons) if reasons else None,
     )
 
@@ -178,6 +180,7 @@ def status(tx: Tx, request: contract.ShowStatus) -> contract.FleetStatus:
     killed = sum(bot.state is BotState.KILLED for bot in bots)
     fleet_wide = tx.ctx.user_scope is None
     jobs = (tx.first(queries.JOBS_NOW, now=now) if fleet_wide else None) or {}
+    providers = tx.fetch(queries.PROVIDERS_NOW, now=now) if fleet_wide else None
     return contract.FleetStatus(
         bots=bots,
         live=len(bots) - killed,
@@ -188,7 +191,9 @@ def status(tx: Tx, request: contract.ShowStatus) -> contract.FleetStatus:
         unconfirmed=tx.fetch(queries.UNCONFIRMED_STOPS, limit=MOST_UNCONFIRMED, **whose),
         jobs_running=jobs.get("running"),
         jobs_stale=jobs.get("stale"),
-        not_reported=STATUS_DOES_NOT_REPORT + ([] if fleet_wide else NOT_FOR_ONE_USER),
+        providers=providers or [],
+        providers_not_ok=None if providers is None else sum(row["state"] != "OK" for row in providers),
+        not_reported=[] if fleet_wide else NOT_FOR_ONE_USER,
     )
 
 

@@ -33,6 +33,7 @@ _MENDS = {
     "trades.reported_pnl": "Compare with `blaidctl ledger reconcile`; correct the fills that differ by reversals.",
     "fx_rates": "Record each rate: `blaidctl ledger rate BASE QUOTE RATE --at DAY …`.",
     "marks": "Record each mark: `blaidctl ledger mark SYMBOL PRICE --at DAY …`, or use --basis REALIZED.",
+    "providers": "When the provider is OK again, read what it held back: `blaidctl ledger pull` (broker-outage.md).",
     "instruments": "Load each instrument: `blaidctl instrument load FILE`.",
 }
 
