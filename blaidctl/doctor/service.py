@@ -54,6 +54,7 @@ _DESK: Mapping[str, Check] = {
     "unconfirmed-stops": desk.unconfirmed,
     "stale-instances": desk.stale_instances,
     "stale-jobs": desk.stale_jobs,
+    "providers": desk.providers,
 }
 
 
@@ -102,7 +103,6 @@ def _of_product() -> Iterator[contract.Check]:
     export = "Keep `blaidctl audit export` on another machine."
     yield _row("open-findings", rules.open_findings(unbuilt))
     yield _row("checkpoint", rules.not_checked("audit checkpoint is not implemented (F-009)", export))
-    yield _row("providers", rules.not_checked("provider states are not implemented (F-004)"))
 
 
 def _looked(tx: Tx, look: Check) -> Seen:
