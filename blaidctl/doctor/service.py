@@ -14,7 +14,7 @@ from blaidctl.core import errors
 from blaidctl.core.contract import Finding
 from blaidctl.core.db_errors import translate
 from blaidctl.core.operation import the_map
-from blaidctl.doctor import contract, desk, engine, host, rules
+from blaidctl.doctor import checkpoints, contract, desk, engine, host, rules
 from blaidctl.doctor.vocabulary import Verdict
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     HostCheck = Callable[[Context], Seen]
     Check = Callable[[Tx], Seen]
 
-_HOST: Mapping[str, HostCheck] = {"settings-file": host.settings_file, "kernel": host.kernel}
+_HOST: Mapping[str, HostCheck] = {
+    "settings-file": host.settings_file,
+    "kernel": host.kernel,
+    "checkpoint-sinks": checkpoints.sinks,
+}
 _HOST_OF: Mapping[str, Mapping[str, HostCheck]] = {
     "sqlite": {"files": host.files, "disk": host.disk, "queue": host.queue_file},
     "postgresql": {},
@@ -55,6 +59,7 @@ _DESK: Mapping[str, Check] = {
     "stale-instances": desk.stale_instances,
     "stale-jobs": desk.stale_jobs,
     "providers": desk.providers,
+    "checkpoint": checkpoints.age,
 }
 
 
@@ -100,9 +105,7 @@ def _of_database(tx: Tx) -> Iterator[contract.Check]:
 
 def _of_product() -> Iterator[contract.Check]:
     unbuilt = [operation.finding for operation in the_map().values() if operation.finding]
-    export = "Keep `blaidctl audit export` on another machine."
     yield _row("open-findings", rules.open_findings(unbuilt))
-    yield _row("checkpoint", rules.not_checked("audit checkpoint is not implemented (F-009)", export))
 
 
 def _looked(tx: Tx, look: Check) -> Seen:

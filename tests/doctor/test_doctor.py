@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 GRANTS = Path(__file__).parents[2] / "runbooks" / "postgresql-roles.md"
 #: The test server is fast and its role is its superuser: two findings that a real installation must not have.
 OF_THE_TEST_SERVER = {"durability", "role"}
-NOT_BUILT = {"checkpoint", "providers"}
+NOT_SET_UP = {"checkpoint", "checkpoint-sinks"}
 
 
 def verdicts(run: Run) -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_a_whole_installation_on_sqlite_has_no_findings(sqlite_database: Databas
         "settings-file": "OK", "kernel": "OK", "files": "OK", "disk": "OK", "queue": "OK", "database": "OK",
         "journal": "OK", "pragmas": "OK", "schema": "OK", "triggers": "OK", "heartbeats": "OK", "reaper": "OK",
         "unconfirmed-stops": "OK", "stale-instances": "OK", "stale-jobs": "OK", "open-findings": "INFO",
-        "checkpoint": "NOT_CHECKED", "providers": "NOT_CHECKED",
+        "checkpoint": "NOT_CHECKED", "checkpoint-sinks": "NOT_CHECKED", "providers": "OK",
     }  # fmt: skip
     assert (run.json["result"]["findings"], run.json["result"]["not_checked"]) == (0, 2)
     assert str(sqlite_database.path) in check(run, "database")["detail"]
@@ -95,7 +95,7 @@ def test_a_whole_installation_on_postgresql_has_no_findings(
             "settings-file": "OK", "kernel": "OK", "database": "OK", "server-version": "OK", "durability": "OK",
             "primary": "OK", "clock": "OK", "schema": "OK", "triggers": "OK", "role": "OK", "heartbeats": "OK",
             "reaper": "OK", "unconfirmed-stops": "OK", "stale-instances": "OK", "stale-jobs": "OK",
-            "open-findings": "INFO", "checkpoint": "NOT_CHECKED", "providers": "NOT_CHECKED",
+            "open-findings": "INFO", "checkpoint": "NOT_CHECKED", "checkpoint-sinks": "NOT_CHECKED", "providers": "OK",
         }  # fmt: skip
         assert "not-a-secret" not in run.stdout
 
@@ -202,7 +202,7 @@ def test_another_schema_is_a_finding_and_everything_else_is_looked_at(
     database.sql("UPDATE alembic_version SET version_num = ?", (revision,))
     run = finds(cli("doctor"), "schema")
     assert check(run, "schema")["detail"].startswith(f"{code}: the schema is at {revision}")
-    unseen = {name for name, verdict in verdicts(run).items() if verdict == "NOT_CHECKED"} - NOT_BUILT - {"role"}
+    unseen = {name for name, verdict in verdicts(run).items() if verdict == "NOT_CHECKED"} - NOT_SET_UP - {"role"}
     assert unseen == {"triggers", "heartbeats", "reaper", "unconfirmed-stops", "stale-instances", "stale-jobs"}
     assert check(run, "reaper")["detail"] == "the schema is not this version's"
 
