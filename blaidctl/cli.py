@@ -16,6 +16,7 @@ import blaidctl
 from blaidctl.access import commands as access
 from blaidctl.accounts import commands as accounts
 from blaidctl.audit import commands as audit
+from blaidctl.backtests import commands as backtests
 from blaidctl.core import command, errors, signals
 from blaidctl.core.operation import Operation, Status
 from blaidctl.core.vocabulary import Output
@@ -26,6 +27,8 @@ from blaidctl.fleet import commands as fleet
 from blaidctl.instruments import commands as instruments
 from blaidctl.jobs import commands as jobs
 from blaidctl.kill import commands as kill
+from blaidctl.ledger import commands as ledger
+from blaidctl.ledger import read_commands as ledger_reading
 from blaidctl.operations import OPERATIONS
 from blaidctl.providers import commands as providers
 from blaidctl.quickstart import commands as quickstart
@@ -53,7 +56,9 @@ _GROUPS = {
     "session": instruments.session,
     "currency": instruments.currency,
     "job": jobs.app,
+    "ledger": ledger.app,
     "provider": providers.app,
+    "backtest": backtests.app,
     "audit": audit.app,
     "token": access.app,
     "db": database.app,
@@ -91,6 +96,8 @@ def application() -> typer.Typer:
         app.command(name)(function)
     app.command("serve")(serve)
     jobs.app.command("reap")(reaper.reap)
+    for reading in (ledger_reading.metrics, ledger_reading.equity):
+        ledger.app.command(reading.__name__)(reading)
     groups = dict(_GROUPS)
     for name, group in groups.items():
         app.add_typer(group, name=name)

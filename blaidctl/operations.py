@@ -322,6 +322,27 @@ OPERATIONS: tuple[Operation, ...] = (
         handler="blaidctl.accounts.service:list_events",
     ),
     # --- ledger and allocation ---------------------------------------------------------------------------------
+    Operation(
+        name="ledger metrics",
+        summary="Profitability from the ledger, or every row that is missing for it.",
+        words=("ledger", "metrics"),
+        verb="GET",
+        path="/api/bots/{id}/metrics",
+        path_fields={"id": "bot"},
+        request="blaidctl.ledger.read_contract:ShowMetrics",
+        result="blaidctl.ledger.read_contract:Metrics",
+        handler="blaidctl.ledger.metrics:metrics",
+        patient=True,
+    ),
+    Operation(
+        name="ledger equity",
+        summary="The equity curve and its drawdowns.",
+        words=("ledger", "equity"),
+        request="blaidctl.ledger.read_contract:ShowEquity",
+        result="blaidctl.ledger.read_contract:EquityCurve",
+        handler="blaidctl.ledger.curve:equity",
+        patient=True,
+    ),
     *(
         Operation(
             name=f"ledger {word}",
@@ -334,8 +355,6 @@ OPERATIONS: tuple[Operation, ...] = (
         )
         for word, summary, path in (
             ("import", "Import fills from a file.", ""),
-            ("metrics", "Profitability from the ledger.", "/api/bots/{id}/metrics"),
-            ("equity", "The equity curve and its drawdowns.", ""),
             ("reconcile", "Compare the ledger with a statement.", ""),
             ("flow", "Record a capital flow.", ""),
             ("rate", "Record an FX rate.", ""),
@@ -508,8 +527,32 @@ OPERATIONS: tuple[Operation, ...] = (
         name="backtest run",
         summary="Run a backtest to metrics or a reason.",
         words=("backtest", "run"),
-        missing_requirements=("jobs", "the ledger engine", "table backtest_metrics"),
-        finding="F-008",
+        program="blaidctl.backtests.runner:run_backtest",
+    ),
+    Operation(
+        name="backtest end",
+        summary="A supervisor reports the success of a backtest, with every metric.",
+        request="blaidctl.backtests.contract:EndBacktest",
+        result="blaidctl.backtests.contract:EndedBacktest",
+        handler="blaidctl.backtests.service:end_backtest",
+        writes=True,
+        urgent=True,
+    ),
+    Operation(
+        name="backtest show",
+        summary="Show the metrics of a backtest.",
+        words=("backtest", "show"),
+        request="blaidctl.backtests.contract:ShowBacktest",
+        result="blaidctl.backtests.contract:BacktestDetail",
+        handler="blaidctl.backtests.service:show_backtest",
+    ),
+    Operation(
+        name="backtest list",
+        summary="List the backtests that have metrics, newest first.",
+        words=("backtest", "list"),
+        request="blaidctl.backtests.contract:ListBacktests",
+        result="blaidctl.backtests.contract:BacktestList",
+        handler="blaidctl.backtests.service:list_backtests",
     ),
     Operation(
         name="provider add",
@@ -757,6 +800,7 @@ EVENT_TABLES: tuple[str, ...] = (
     "blaidctl.ledger.events:MARKS",
     "blaidctl.allocation.events:ALLOCATION_RUNS",
     "blaidctl.allocation.events:ALLOCATION_LINES",
+    "blaidctl.backtests.events:BACKTEST_METRICS",
     "blaidctl.providers.events:PROVIDER_EVENTS",
 )
 #: What replays events against the state, for `audit verify`.

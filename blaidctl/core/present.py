@@ -127,7 +127,11 @@ def _pictured(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequen
         main = record(rows[0], columns, width())
     else:
         main = grid(rows, columns, width(), model.under)
-    further = [_titled(name, answer.result[name], names) for name, names in model.tables.items() if answer.result[name]]
+    further = [
+        _titled(name, _as_rows(answer.result[name], names), names)
+        for name, names in model.tables.items()
+        if answer.result[name]
+    ]
     known = [name for name in model.below if answer.result.get(name) is not None]
     totals = [f"{name.replace('_', ' ')}: {shown(answer.result[name])}" for name in known]
     return [main, *further, [*totals, *footer(answer)]]
@@ -221,6 +225,11 @@ def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -
         given = min(excess, slacks[i])
         widths[i], slacks[i], excess = widths[i] - given, slacks[i] - given, excess - given
     return widths
+
+
+def _as_rows(value: Any, columns: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of a table; an object of names and values is a table of two columns."""
+    return [dict(zip(columns, pair, strict=True)) for pair in value.items()] if isinstance(value, dict) else value
 
 
 def _titled(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:

@@ -292,7 +292,7 @@ def _numbers(figures: Figures) -> dict[str, Any]:
 def _drawdowns(figures: Figures) -> list[tuple[str, Drawdown]]:
     return [
         ("maximum", figures.max_drawdown),
-        ("maximum by fraction", figures.max_drawdown_by_fraction),
+        ("steepest", figures.max_drawdown_by_fraction),
         ("current", figures.current_drawdown),
     ]
 

@@ -62,6 +62,7 @@ class Provenance(Result):
 class DrawdownLine(Result):
     """One drawdown; zero and without times where equity never fell (or does not now)."""
 
+    #: `maximum` (by money), `steepest` (by fraction of its peak), `current`.
     drawdown: str
     money: str
     fraction: str | None
@@ -172,4 +173,50 @@ class Metrics(Provenance):
     months: list[MonthLine]
     days: list[DayLine]
     #: Field → why it has no value.
+    undefined: dict[str, str]
+
+
+# ---- the curve -------------------------------------------------------------------------------------------------------
+
+
+class ShowEquity(Asked):
+    """The equity curve of a bot on an account."""
+
+    #: Of the points; beyond, the curve is thinned.
+    limit: Annotated[int, Field(ge=10, le=10_000_000)] = 1_000
+
+
+class EquityPoint(Result):
+    """Equity after everything that happened at a moment."""
+
+    at: str
+    equity: str
+    peak: str
+    drawdown: str
+    #: Of the peak; null where the peak is not above zero.
+    fraction: str | None
+
+
+class EquityCurve(Provenance):
+    """The equity curve and its drawdowns."""
+
+    table_of: ClassVar = "points"
+    columns: ClassVar = ("at", "equity", "peak", "drawdown", "fraction")
+    tables: ClassVar = {
+        "drawdowns": ("drawdown", "money", "fraction", "start", "trough", "recovery"),
+        "undefined": ("field", "reason"),
+        "conventions": ("convention", "rule"),
+        "source_tables": ("table", "rows"),
+    }
+    below: ClassVar = (
+        "bot_id", "account_id", "currency", "since", "as_of", "total", "left_out", "input_hash", "output_hash",
+        "code_version", "version",
+    )  # fmt: skip
+    points: list[EquityPoint]
+    #: How many points the curve has, and how many of them are not among these.
+    total: int
+    left_out: int
+    equity: str
+    peak: str
+    drawdowns: list[DrawdownLine]
     undefined: dict[str, str]
