@@ -15,6 +15,7 @@ import typer
 import blaidctl
 from blaidctl.access import commands as access
 from blaidctl.accounts import commands as accounts
+from blaidctl.allocation import commands as allocation
 from blaidctl.audit import commands as audit
 from blaidctl.backtests import commands as backtests
 from blaidctl.core import command, errors, signals
@@ -58,6 +59,7 @@ _GROUPS = {
     "job": jobs.app,
     "ledger": ledger.app,
     "provider": providers.app,
+    "allocation": allocation.app,
     "backtest": backtests.app,
     "audit": audit.app,
     "token": access.app,
@@ -96,6 +98,7 @@ def application() -> typer.Typer:
         app.command(name)(function)
     app.command("serve")(serve)
     jobs.app.command("reap")(reaper.reap)
+    ledger.app.command("pull")(providers.pull)
     for reading in (ledger_reading.metrics, ledger_reading.equity):
         ledger.app.command(reading.__name__)(reading)
     groups = dict(_GROUPS)

@@ -240,6 +240,16 @@ class FillsAfterKill(Findings):
     )
 
 
+class AllocationDiffers(Findings):
+    """The stored run is not what the ledger, as it stood, gives."""
+
+    error_code = "ALLOCATION_DIFFERS"
+    next_steps = (
+        "Move no money by this run; take another one.",
+        "Run `blaidctl audit verify`, and follow runbooks/suspected-tampering.md if it finds something.",
+    )
+
+
 # --- 2: invalid -------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +296,13 @@ class RiskPolicyInvalid(Invalid):
         "Correct the file that BLAIDCTL_RISK_POLICY names, every line that is listed; nothing was written.",
         "Without BLAIDCTL_RISK_POLICY the policy that ships is in force (runbooks/accounts-and-limits.md).",
     )
+
+
+class AllocationPolicyInvalid(Invalid):
+    """The allocation policy is invalid."""
+
+    error_code = "ALLOCATION_POLICY_INVALID"
+    next_steps = ("Correct every key that is listed (runbooks/allocation.md); nothing was written.",)
 
 
 class KeyFileInvalid(Invalid):
@@ -424,6 +441,13 @@ class InstrumentNotFound(NotFound):
     next_steps = ("Run `blaidctl instrument list` for the instruments that are loaded.",)
 
 
+class FillNotFound(NotFound):
+    """No such fill."""
+
+    error_code = "FILL_NOT_FOUND"
+    next_steps = ("Run `blaidctl ledger fills BOT` for the fills that are there.",)
+
+
 class SessionNotFound(NotFound):
     """No such session."""
 
@@ -443,6 +467,13 @@ class NothingMatched(NotFound):
 
     error_code = "NOTHING_MATCHED"
     next_steps = ("Run `blaidctl bot list` and check the user, tag, account or exchange.",)
+
+
+class AllocationNotFound(NotFound):
+    """No such allocation run."""
+
+    error_code = "ALLOCATION_NOT_FOUND"
+    next_steps = ("Run `blaidctl allocation list` for the runs that exist.",)
 
 
 class RouteNotFound(NotFound):

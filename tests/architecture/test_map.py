@@ -42,8 +42,8 @@ ROUTES = {
     "DELETE /api/bots/{id}/account-link": "PRODUCTION",
     "GET /api/accounts/{id}/events": "PRODUCTION",
     "GET /api/bots/{id}/metrics": "501",
-    "POST /api/allocations": "501",
-    "GET /api/allocations/{id}": "501",
+    "POST /api/allocations": "PRODUCTION",
+    "GET /api/allocations/{id}": "PRODUCTION",
 }
 
 #: Every command of the command line and what answers it.
@@ -53,14 +53,16 @@ COMMANDS = {
         instrument load; instrument list; instrument show; instrument deactivate; instrument events;
         session load; session list; session show; currency add; currency list;
         account add; account link; account unlink; account limits; account list; account show; account events;
+        ledger import; ledger imports; ledger fills; ledger events; ledger reverse; ledger flow; ledger rate; ledger mark;
+        allocation run; allocation audit; allocation show; allocation list;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         audit verify; audit tail; audit export; audit checkpoint; audit key new; audit key show; token add; token list; token revoke; serve;
         db plan; db upgrade; db check; db history; db backup; db restore; db downgrade; endpoints; doctor; quickstart
     """,
     "501": """
-        ledger import; ledger metrics; ledger equity; ledger reconcile; ledger flow; ledger rate; ledger mark;
-        ledger pull; allocation run; allocation audit; allocation show; allocation list;
-        backtest run;
+        ledger metrics; ledger equity; ledger reconcile;
+        ledger pull;
+        backtest run; backtest show; backtest list;
         provider add; provider check; provider list; provider show; provider events;
         verify
     """,
@@ -119,7 +121,7 @@ def test_nothing_but_a_heartbeat_is_a_sign_of_life():
 
 
 def test_what_starts_again_needs_a_checkpoint_and_a_kill_needs_none():
-    """The desk may set how old the last checkpoint may be (runbooks/decisions: checkpoints)."""
+    """The desk may set how old the last checkpoint may be (runbooks/decisions/0016-checkpoints.md)."""
     assert [o.name for o in OPERATIONS if o.needs_checkpoint] == ["resurrect", "account link"]
 
 
