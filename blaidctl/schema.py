@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 import blaidctl.access.tables
 import blaidctl.accounts.tables
 import blaidctl.allocation.tables
+import blaidctl.backtests.tables
 import blaidctl.core.tables
 import blaidctl.fleet.tables
 import blaidctl.instruments.tables

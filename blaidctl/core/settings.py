@@ -19,9 +19,10 @@ from blaidctl.core.errors import SettingsInvalid
 
 PREFIX = "BLAIDCTL_"
 CONFIG_VARIABLE = "BLAIDCTL_CONFIG"
-#: What `bot run` and `job run` tell their process about itself; no settings, but known.
+#: What `bot run`, `job run` and `backtest run` tell their process about itself; no settings, but known.
 INSTANCE_VARIABLES = frozenset({
     "BLAIDCTL_BOT_ID", "BLAIDCTL_INSTANCE_ID", "BLAIDCTL_JOB_ID", "BLAIDCTL_JOB_ATTEMPT", "BLAIDCTL_RUN_MARK",
+    "BLAIDCTL_BARS", "BLAIDCTL_SYMBOL", "BLAIDCTL_CURRENCY", "BLAIDCTL_CAPITAL",
 })  # fmt: skip
 #: One that is rewritten with the database is no second witness.
 _LEAST_SINKS = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from blaidctl.jobs.vocabulary import REASONS_OF, JobEnd, JobReason, JobStatus
+from blaidctl.jobs.vocabulary import BACKTEST, REASONS_OF, JobEnd, JobReason, JobStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,6 +44,11 @@ def next_attempt(status: str, attempt: int) -> int:
 def standing(status: str, attempt: int, reason_code: str | None) -> str:
     """Return how a job stands, for a sentence: `FAILED (attempt 2, TIMEOUT)`."""
     return f"{status} (attempt {attempt}{f', {reason_code}' if reason_code else ''})"
+
+
+def needs_metrics(job_type: str) -> bool:
+    """Say whether jobs of this type are backtests, which succeed only with metrics."""
+    return job_type == BACKTEST or job_type.startswith(f"{BACKTEST}-")
 
 
 def last_lines(output_tail: str | None) -> list[str]:

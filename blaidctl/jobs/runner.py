@@ -34,8 +34,9 @@ _ENDS = {
 class Work(Protocol):
     """What a job is about, besides its process: where output goes, and what an exit code of 0 is worth."""
 
-    #: Told to the process, besides what every job is told.
-    environment: dict[str, str]
+    @property
+    def environment(self) -> dict[str, str]:
+        """Told to the process, besides what every job is told."""
 
     def unready(self) -> Verdict | None:
         """Look before anything is started; return how the attempt has failed already."""
@@ -60,9 +61,10 @@ class Verdict:
 class Plain:
     """A command that is the work itself: its output is passed on, and its word counts."""
 
-    def __init__(self) -> None:
+    @property
+    def environment(self) -> dict[str, str]:
         """Tell the process nothing more."""
-        self.environment: dict[str, str] = {}
+        return {}
 
     def unready(self) -> Verdict | None:
         """Nothing is looked at before."""

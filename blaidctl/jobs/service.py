@@ -15,9 +15,11 @@ from blaidctl.fleet.rules import closest
 from blaidctl.fleet.vocabulary import Existence
 from blaidctl.jobs import contract, queries, rules
 from blaidctl.jobs.events import JOB_EVENTS
-from blaidctl.jobs.vocabulary import JobEvent, JobStatus
+from blaidctl.jobs.vocabulary import METRICS, JobEnd, JobEvent, JobStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blaidctl.core.context import Context
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
@@ -210,8 +212,18 @@ def end_job(tx: Tx, request: contract.EndJob) -> contract.JobState:
     return _end(tx, request, **{name: getattr(request, name) for name in seen})
 
 
+def end_with(tx: Tx, request: contract.EndJob, write: Callable[[], Any]) -> contract.JobState:
+    """End an attempt, and write what belongs to its end: after the job is held and its attempt runs, or not at all."""
+    job = _locked(tx, request.job)
+    if job["status"] != JobStatus.RUNNING or job["attempt"] != request.attempt:
+        raise _over(job, request.attempt)
+    write()
+    return end_job(tx, request)
+
+
 def _end(tx: Tx, request: contract.FinishJob, **seen: Any) -> contract.JobState:
     job = _locked(tx, request.job)
+    _needs_metrics(tx, job, request)
     reason_code = rules.reason_of(request.status, request.reason_code)
     touched = tx.run(
         queries.END_JOB,
@@ -230,6 +242,15 @@ def _end(tx: Tx, request: contract.FinishJob, **seen: Any) -> contract.JobState:
     texts = {"result": request.result, "output_tail": seen["output_tail"]}
     hashes = {f"{name}_sha256": sha256_text(text).hex() for name, text in texts.items() if text is not None}
     return _reported(tx, job, {"exit_status": seen["exit_status"], **hashes})
+
+
+def _needs_metrics(tx: Tx, job: Row, request: contract.FinishJob) -> None:
+    """Refuse the success of a backtest whose metrics are not part of the same act; the database would too."""
+    if request.status == JobEnd.SUCCEEDED and rules.needs_metrics(job["job_type"]) and METRICS not in tx.digests:
+        raise errors.MetricsMissing(
+            f"job {job['id']} is a {job['job_type']}: it succeeds only together with its metrics",
+            missing=[f"metrics of backtest {job['id']}"],
+        )
 
 
 def _locked(tx: Tx, job_id: int) -> Row:

@@ -71,6 +71,9 @@ REASONS_OF: dict[str, tuple[JobReason, ...]] = {
     ),
     JobEnd.CANCELLED: (JobReason.REPORTED, JobReason.SUPERVISOR_STOPPED),
 }
+#: The type of backtests, what other types of backtests begin with, and the table without which none succeeds.
+BACKTEST = "backtest"
+METRICS = "backtest_metrics"
 #: A silence shorter than so many heartbeats is no silence.
 MISSED_BEATS = 3
 

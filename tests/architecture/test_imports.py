@@ -54,6 +54,7 @@ COMMANDS_ONLY = {
         for name in (
             "access",
             "accounts",
+            "allocation",
             "audit",
             "database",
             "doctor",

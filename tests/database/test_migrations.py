@@ -121,7 +121,7 @@ def _fill_ledger(database: Database, at: str) -> None:
         | {"conventions": "{}", "source_tables": "{}", "versions": "{}", "excluded": "[]", "input_hash": sha}
         | {"output_hash": sha, "code_version": "1", "remainder": "0", **stamps},
         "allocation_lines": {"run_id": 1, "bot_id": "momo-1", "weight": "1", "amount": "1000", **stamps},
-        "backtest_metrics": {name: "1" for name in BACKTEST_METRICS.columns}
+        "backtest_metrics": dict.fromkeys(BACKTEST_METRICS.columns, "1")
         | {"job_id": 3, "attempt": 1, "bars": 1, "fills": 1, "closed_trades": 1, "wins": 0, "losses": 1}
         | {"first_bar_at": at, "last_bar_at": at, "bars_sha256": sha, "input_hash": sha, "output_hash": sha, **stamps},
         "providers": {"id": "feed", "kind": "paged", "check_url": "https://x/", "plain_http": 0, "stale_after_s": 60}

@@ -1,0 +1,1 @@
+"""Backtests: any engine as a supervised job, judged by the ledger's own arithmetic."""
