@@ -42,6 +42,8 @@ DATABASES = frozenset({FileFormat.FREQTRADE, FileFormat.HUMMINGBOT})
 COUNTS = dict.fromkeys((*DATABASES, FileFormat.CCXT, FileFormat.ALPACA), "record")
 #: Bytes of a file: about twenty million fills.
 MOST_BYTES = 4 * 1024**3
+#: How long a database that is in use is waited for where nobody said it.
+_SILENCE_S = 5
 _STEPS = ("Correct what is named, or export the file again; nothing was imported.",)
 
 
@@ -75,7 +77,7 @@ def read(layout: FileFormat, source: Any, *, timezone: str | None = None) -> Ite
         if layout in DATABASES and isinstance(source, str | os.PathLike):
             from blaidctl.ledger.formats import sqlite
 
-            source = stack.enter_context(sqlite.opened(os.fspath(source), 0))
+            source = stack.enter_context(sqlite.opened(os.fspath(source), _SILENCE_S))
         elif layout not in DATABASES and not isinstance(source, files.Reading):
             name = getattr(source, "name", None)
             source = files.Reading(name if isinstance(name, str) else "the file", source, lambda _: None, MOST_BYTES)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from blaidctl.core import errors, files
+from blaidctl.core.clock import monotonic_s
 from blaidctl.core.context import silent
 from blaidctl.ledger.formats.json_text import invalid
 
@@ -29,6 +30,8 @@ _BATCH_ROWS = 1_000
 #: Bytes of one value; the longest real ones have a few thousand.
 _LONGEST_VALUE = 1024 * 1024
 _PAGES_A_STEP = 4_096
+#: How long a copy waits at least for a database that is in use; a bot's transactions are short.
+_PATIENCE_S = 1
 _HASH_BYTES = 1024 * 1024
 
 
@@ -102,7 +105,7 @@ def opened(
             name = _spooled(path, silence_s, progress, most_bytes, copy)
         else:
             name = path
-            _backed_up(path, progress, copy)
+            _backed_up(path, max(silence_s, _PATIENCE_S), progress, copy)
         with contextlib.closing(_snapshot(name, copy)) as snapshot:
             yield snapshot
 
@@ -130,8 +133,11 @@ def _check_magic(name: str, start: bytes) -> None:
         raise errors.FileInvalid(f"{name} is no SQLite database" if start else f"{name} is empty")
 
 
-def _backed_up(path: str, progress: Any, copy: Path) -> None:
-    """Copy the pages under a read lock, those of the write-ahead log included."""
+def _backed_up(path: str, patience_s: int, progress: Any, copy: Path) -> None:
+    """Copy the pages under a read lock, those of the write-ahead log included.
+
+    The lock is let go between steps, so that the bot gets its turn; what it then changes is copied again.
+    """
     try:
         with Path(path).open("rb") as stream:
             header = stream.read(_READ_VERSION + 1)
@@ -144,12 +150,22 @@ def _backed_up(path: str, progress: Any, copy: Path) -> None:
     told = progress(f"copying {Path(path).name}", Path(path).stat().st_size)
     page = int.from_bytes(header[16:18], "big")
 
+    least: int | None = None
+    since = monotonic_s()
+
     def tell(_: int, remaining: int, total: int) -> None:
+        # sqlite3 itself would wait for ever: for a lock, and for a bot that writes all the time.
+        nonlocal least, since
+        if total and (least is None or remaining < least):
+            least, since = remaining, monotonic_s()
+        elif monotonic_s() - since > patience_s:
+            msg = f"no step was made for {patience_s} s: the database is locked, or written to all the time"
+            raise sqlite3.OperationalError(msg)
         told((total - remaining) * (65_536 if page == 1 else page))
 
     try:
         with (
-            contextlib.closing(sqlite3.connect(uri, uri=True)) as source,
+            contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S)) as source,
             contextlib.closing(sqlite3.connect(copy)) as target,
         ):
             source.backup(target, pages=_PAGES_A_STEP, progress=tell)
