@@ -56,6 +56,7 @@ COMMANDS_ONLY = {
             "accounts",
             "allocation",
             "audit",
+            "backtests",
             "database",
             "doctor",
             "findings",
@@ -63,6 +64,8 @@ COMMANDS_ONLY = {
             "instruments",
             "jobs",
             "kill",
+            "ledger",
+            "providers",
             "quickstart",
             "reaper",
         )
@@ -72,6 +75,8 @@ COMMANDS_ONLY = {
     "blaidctl.instruments.vocabulary",
     "blaidctl.jobs.vocabulary",
     "blaidctl.kill.vocabulary",
+    "blaidctl.ledger.vocabulary",
+    "blaidctl.providers.vocabulary",
 }
 
 
