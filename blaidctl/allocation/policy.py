@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from blaidctl.allocation.rules import Policy
 from blaidctl.allocation.vocabulary import Method, Shipped, Undefined
+from blaidctl.core import errors, files
 from blaidctl.core.decimals import read, text_of
 from blaidctl.ledger.vocabulary import Basis, LotMethod
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from decimal import Decimal
     from enum import StrEnum
+
+    from blaidctl.core.context import Context
 
 FOLDER = Path(__file__).with_name("policies")
 #: A policy is a page; what is longer is another file.
@@ -59,6 +62,38 @@ class Document:
 def shipped(name: str) -> str:
     """Return the text of a policy that ships."""
     return (FOLDER / f"{Shipped(name)}.toml").read_text("utf-8")
+
+
+def asked_for(ctx: Context, policy: str) -> Document:
+    """Return the policy of a request. Raises AllocationPolicyInvalid.
+
+    What no policy is called that ships is a file on the command line, and over HTTP the text itself: a path there would
+    be a question about the server's disk.
+    """
+    if policy in set(Shipped):
+        name, text = policy, shipped(policy)
+    elif ctx.channel == "cli":
+        name = "standard input" if policy == files.STDIN else Path(policy).name
+        text = _content(ctx, policy)
+    else:
+        name, text = "request", policy
+    try:
+        return document(name, text)
+    except PolicyProblemsError as error:
+        raise errors.AllocationPolicyInvalid(
+            f"the policy is invalid ({name}): {'; '.join(error.problems)}", missing=error.problems
+        ) from None
+
+
+def _content(ctx: Context, path: str) -> str:
+    try:
+        with files.reading(path, ctx.settings.statement_timeout_s, most_bytes=LARGEST_BYTES) as reading:
+            return b"".join(iter(lambda: reading.read(LARGEST_BYTES), b"")).decode()
+    except errors.FileInvalid as error:
+        problem = error.message
+    except UnicodeDecodeError as error:
+        problem = f"{path} is not UTF-8: byte {error.start + 1}"
+    raise errors.AllocationPolicyInvalid(problem, missing=[problem])
 
 
 def document(name: str, text: str) -> Document:

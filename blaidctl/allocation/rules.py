@@ -274,6 +274,14 @@ def allocate(policy: Policy, capital: Decimal, places: int, candidates: Iterable
     return Allocation(tuple(shares), left, _why_left(policy, weights) if left else None)
 
 
+def scaled_or_none(value: Decimal, places: int) -> int | None:
+    """Return an amount in minor units; None when it is finer than those."""
+    try:
+        return scaled(value, places)
+    except ValueError:
+        return None
+
+
 def money(units: int, places: int) -> Decimal:
     """Return an amount of whole minor units in canonical form. From its digits: arithmetic would round to 28."""
     return Decimal(text_of(Decimal((0, tuple(map(int, str(units))), -places))))

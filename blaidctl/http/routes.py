@@ -129,7 +129,7 @@ class Route:
 
     def _without_path(self, suffix: str) -> type[Request]:
         model = resolve(self.operation.request)
-        left_out = {*self.operation.cli_only, *map(self.field, self.path_parameters)}
+        left_out = {*model.prepared, *self.operation.cli_only, *map(self.field, self.path_parameters)}
         fields: dict[str, Any] = {
             name: (self._capped(name, info.annotation), info)
             for name, info in model.model_fields.items()

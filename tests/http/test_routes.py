@@ -35,8 +35,12 @@ LITERAL = {
     "DELETE /api/bots/{id}/account-link": ("account unlink", {"reason"}, {"dry_run"}),
     "GET /api/accounts/{id}/events": ("account events", set(), {"limit"}),
     "GET /api/bots/{id}/metrics": ("ledger metrics", None, None),
-    "POST /api/allocations": ("allocation run", None, None),
-    "GET /api/allocations/{id}": ("allocation show", None, None),
+    "POST /api/allocations": (
+        "allocation run",
+        {"account", "as_of", "capital", "currency", "exclude", "policy", "reason"},
+        {"dry_run"},
+    ),
+    "GET /api/allocations/{id}": ("allocation show", set(), set()),
 }
 VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "X-OWN"]
 UNKNOWN = [
