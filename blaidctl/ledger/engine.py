@@ -220,7 +220,7 @@ class _Engine:
                         peak_at, low_at, bound = water.peak_at, water.low_at, self._bound
                         if not self._started:
                             self._problems.add(ProblemKind.BEFORE_STARTING_CAPITAL, (), RowName(row_id, at, trade_id))
-                    last_at = at
+                    last_at = at if bound else ""  # before the starting capital, every fill is looked at
                 elif at < last_at or trade_id <= last_id:
                     raise OutOfOrderError(f"the fill {row_id} ({trade_id}) of {at} came after {last_id} of {last_at}")
                 last_id = trade_id
@@ -259,13 +259,16 @@ class _Engine:
                 if not size:
                     start = equity
                     equity -= charge
-                    size = head = quantity
-                    head_price, long, began = price, buys, at
-                    cost = 0 if fifo else quantity * price * of_value
-                    if not open_books:
-                        opened.append(at)
-                    open_books += 1
-                    if long_only and not buys:
+                    if buys or not long_only:
+                        if not quantity:
+                            raise ValueError(f"the fill {row_id} has no quantity of {self._units.places} places")
+                        size = head = quantity
+                        head_price, long, began = price, buys, at
+                        cost = 0 if fifo else quantity * price * of_value
+                        if not open_books:
+                            opened.append(at)
+                        open_books += 1
+                    else:
                         self._problems.add(ProblemKind.NO_OPEN_LOT, (), RowName(row_id, at, trade_id))
                 elif long is buys:
                     equity -= charge
@@ -311,12 +314,12 @@ class _Engine:
                             loss -= result
                         else:
                             even += 1
-                        if quantity > take:
+                        if quantity > take and long_only:
+                            self._problems.add(ProblemKind.NO_OPEN_LOT, (), RowName(row_id, at, trade_id))
+                        if quantity > take and not long_only:
                             size = head = quantity - take
                             head_price, long, began, start = price, buys, at, equity
                             cost = 0 if fifo else size * price * of_value
-                            if long_only:
-                                self._problems.add(ProblemKind.NO_OPEN_LOT, (), RowName(row_id, at, trade_id))
                         else:
                             open_books -= 1
                             if not open_books:
@@ -352,6 +355,8 @@ class _Engine:
             raise OutOfOrderError(f"a fill of {at} is later than {self._question.as_of}")
         while self._flows and self._flows[0].at <= at:
             self._flow(self._flows.popleft())
+        if at > self._at:
+            self._see()
         self._to_day(at[:10])
         if not self._started:
             return  # every fill is looked at
