@@ -14,6 +14,7 @@ from blaidctl.core.command import (
     run,
     run_program,
 )
+from blaidctl.instruments.vocabulary import AssetClass
 from blaidctl.providers.vocabulary import ProviderKind
 
 app = typer.Typer(no_args_is_help=True, help="Data and broker providers: may they be relied on now?")
@@ -194,3 +195,67 @@ def events(
     Writes: nothing. Exit: 0, also when there are none; 2 input; 3 unknown provider; 8 no database. Again: safe.
     """
     return run("provider events", locals())
+
+
+_MEANT = "What holds where the provider does not say it"
+
+
+def pull(
+    *,
+    provider: Annotated[str, typer.Option(help="Where the fills are fetched.", metavar="PROVIDER")],
+    account: Annotated[str, typer.Option(help="Whose account; it must be bound to the provider.", metavar="ACCOUNT")],
+    bot: Annotated[str | None, typer.Option(help="Whose fills.", rich_help_panel=_MEANT, metavar="BOT")] = None,
+    instance: Annotated[
+        int | None, typer.Option(help="Of which instance.", rich_help_panel=_MEANT, metavar="I")
+    ] = None,
+    exchange: Annotated[str | None, typer.Option(help="Where.", rich_help_panel=_MEANT, metavar="NAME")] = None,
+    asset_class: Annotated[
+        AssetClass | None, typer.Option(help="Of what kind.", rich_help_panel=_MEANT, metavar="CLASS")
+    ] = None,
+    no_fee: Annotated[
+        bool, typer.Option("--no-fee", help="No fee means that none was paid.", rich_help_panel=_MEANT)
+    ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Take fills from before the bot's first link to the account.")
+    ] = False,
+    reason: ReasonOption = None,
+    trace_id: TraceId = None,
+    dry_run: DryRun = False,
+    on_behalf_of: OnBehalfOf = None,
+    output: OutputOption = None,
+) -> int:
+    """Fetch the fills of an account from a provider, page by page; all of a pull is written, or nothing.
+
+    Probes the provider first. Goes on from where the last pull ended. A provider that fails in the middle is DEGRADED
+    or BLOCKED at once, 0 fills are written, the guard says no, and numbers over that time are METRICS_INCOMPLETE until
+    a later pull went through. Credentials come from where the provider's registration says.
+
+    Example: blaidctl ledger pull --provider alpaca-paper --account ib-1 --bot momo-1 --exchange usa
+
+    Writes: the fills, one import, a provider event and the place for the next pull, one audit entry; of a failure, a
+    provider event and an entry. The network is asked also with --dry-run.
+
+    Exit: 0 pulled, also when there was nothing new; 1 fills came after a kill; 2 input, credentials, or rows refused;
+    3 unknown; 4 not bound, other content under a known id, or another pull was quicker; 6 fills of another account;
+    8 the provider is not OK, or no database.
+
+    Again: safe; fills that are known stay as they are.
+    """
+
+    def act(ctx: object) -> int:
+        from blaidctl.core.operation import resolve
+
+        asked = {
+            "provider": provider,
+            "account": account,
+            "bot": bot,
+            "instance": instance,
+            "exchange": exchange,
+            "asset_class": asset_class,
+            "no_fee": no_fee,
+            "history": history,
+            "reason": reason,
+        }
+        return int(resolve("blaidctl.providers.pull:pull")(ctx, asked, output, dry_run=dry_run))
+
+    return run_program(act, locals(), "ledger pull")

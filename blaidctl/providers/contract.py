@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from blaidctl.core.contract import Act, Finding, LookupId, Request, Result, Slug
+from blaidctl.core.contract import Act, Finding, LookupId, Request, Result, Slug, storable
 from blaidctl.fleet.vocabulary import Existence
+from blaidctl.instruments.vocabulary import AssetClass
+from blaidctl.ledger.contract import ImportPart
 from blaidctl.providers import rules
 from blaidctl.providers.vocabulary import (
     BindEffect,
@@ -158,6 +160,64 @@ class CheckedProviders(Result):
     table_of: ClassVar = "providers"
     columns: ClassVar = ("provider_id", "outcome", "state_before", "state", "failure", "detail", "attempts")
     providers: list[Checked]
+    finding: Finding | None = Field(default=None, exclude=True)
+
+
+class Pull(Act):
+    """Fetch the fills of an account from a provider, as it is asked for on the command line."""
+
+    provider: LookupId
+    account: LookupId
+    bot: LookupId | None = None
+    instance: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    exchange: Annotated[str, StringConstraints(min_length=1, max_length=32), AfterValidator(storable)] | None = None
+    asset_class: AssetClass | None = None
+    no_fee: bool = False
+    history: bool = False
+
+
+class PullPart(ImportPart):
+    """Write one part of a pull; with the last one, the place from which the next pull goes on."""
+
+    resume_from: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None
+    #: How many pulls there were when this one began: another one meanwhile has moved the place.
+    pulls: Annotated[int, Field(ge=0)]
+    pages: Annotated[int, Field(ge=1)]
+
+
+class PullFailure(Act):
+    """A pull that wrote nothing, and why."""
+
+    provider: LookupId
+    account: LookupId
+    reason_code: ProviderReason
+    detail: Annotated[str, Field(max_length=500)]
+    attempts: Annotated[int, Field(ge=0)] = 1
+    http_status: int | None = None
+
+
+class Pulled(Result):
+    """What a command pulled."""
+
+    columns: ClassVar = (
+        "provider_id", "account_id", "rows_read", "rows_new", "rows_known", "skipped", "after_kill", "pages", "pulls",
+        "more",
+    )  # fmt: skip
+    provider_id: str
+    account_id: str
+    #: Each whole: one transaction with the place from which the next one goes on.
+    pulls: int
+    pages: int
+    rows_read: int
+    rows_new: int
+    rows_known: int
+    skipped: int
+    fees_new: int
+    fees_known: int
+    after_kill: int
+    resume_from: str | None
+    #: There was more than one command takes: run it again.
+    more: bool
     finding: Finding | None = Field(default=None, exclude=True)
 
 

@@ -14,14 +14,16 @@ from blaidctl.accounts.service import require_account
 from blaidctl.core import errors
 from blaidctl.fleet.rules import closest
 from blaidctl.fleet.vocabulary import Existence
+from blaidctl.ledger import parts
 from blaidctl.providers import contract, queries, rules
 from blaidctl.providers.events import PROVIDER_EVENTS
-from blaidctl.providers.vocabulary import BindEffect, ProviderEvent, ProviderReason, ProviderState
+from blaidctl.providers.vocabulary import BindEffect, Failure, ProviderEvent, ProviderReason, ProviderState
 
 if TYPE_CHECKING:
     from blaidctl.core.contract import Act
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
+    from blaidctl.ledger.contract import ImportedPart
 
 _SETTINGS = (
     "kind", "check_url", "fills_url", "stale_field", "credentials", "plain_http", "stale_after_s", "timeout_s",
@@ -233,3 +235,85 @@ def _observed(provider: Row, now: rules.Health, *, event: int | None = None, due
         due=due,
         **_said(now),
     )
+
+
+# --- pulls ------------------------------------------------------------------------------------------------------------
+
+
+def require_fills(tx: Tx, provider: Row, account_id: str) -> None:
+    """Insist that a provider gives fills, and that the account is bound to it."""
+    require_account(tx, account_id)
+    if provider["fills_url"] is None:
+        raise errors.ProviderNotBound(f"provider {provider['id']} gives no fills: it has no --fills-url")
+    if tx.first(queries.FIND_BINDING, provider_id=provider["id"], account_id=account_id) is None:
+        raise errors.ProviderNotBound(f"account {account_id} is not bound to provider {provider['id']}")
+
+
+def cursor_of(tx: Tx, provider_id: str, account_id: str) -> Row:
+    """Return how far an account was pulled."""
+    found = tx.first(queries.FIND_CURSOR, provider_id=provider_id, account_id=account_id)
+    return found or {"resume_from": None, "pulls": 0}
+
+
+def write_pull(tx: Tx, request: contract.PullPart) -> ImportedPart:
+    """Write one part of a pull, and with the last one how far it came: all of it, or nothing."""
+    done = parts.write(tx, request)
+    assert request.provider_id is not None  # noqa: S101 - of the terms of every pull
+    provider = require_provider(tx, request.provider_id, lock=True)
+    if provider["state"] != ProviderState.OK:
+        kind = errors.ProviderBlocked if provider["state"] == ProviderState.BLOCKED else errors.ProviderDegraded
+        raise kind(f"provider {provider['id']} became {provider['state']} while fills were read; nothing is written")
+    require_fills(tx, provider, request.account)
+    tx.target = {**tx.target, "provider": provider["id"]}
+    if request.part == request.parts:
+        _came_this_far(tx, provider, request, done)
+    return done
+
+
+def _came_this_far(tx: Tx, provider: Row, request: contract.PullPart, done: ImportedPart) -> None:
+    pair = {"provider_id": provider["id"], "account_id": request.account}
+    cursor = _locked_cursor(tx, pair)
+    if cursor["pulls"] != request.pulls:
+        raise errors.CursorMoved(f"another pull of account {request.account} from {provider['id']} was quicker")
+    record(
+        tx,
+        provider,
+        ProviderEvent.PULLED,
+        request,
+        account_id=request.account,
+        resume_from=request.resume_from,
+        rows_new=done.rows_new,
+        metadata={"pages": request.pages, "rows_known": done.rows_known, "import_id": done.import_id},
+    )
+    tx.run(queries.MOVE_CURSOR, resume_from=request.resume_from, pulled_at=tx.now, **pair)
+
+
+def _locked_cursor(tx: Tx, pair: dict[str, Any]) -> Row:
+    """Return the cursor of an account, locked; made when it is the first. The provider's row is locked before."""
+    found = tx.first(queries.LOCK_CURSOR, **pair)
+    if found is None:
+        tx.run(queries.INSERT_CURSOR, **pair)
+        found = {"resume_from": None, "pulls": 0}
+    return found
+
+
+def fail_pull(tx: Tx, request: contract.PullFailure) -> contract.Observed:
+    """Record a pull that wrote nothing. A provider that failed is not OK from here on: fills are unread."""
+    provider = require_provider(tx, request.provider, lock=True)
+    require_account(tx, request.account)
+    pair = {"provider_id": provider["id"], "account_id": request.account}
+    now = health_of(provider)
+    failed = str(request.reason_code) in set(map(str, Failure))
+    if failed:
+        look = rules.Seen(Failure(request.reason_code), request.detail)
+        now = rules.after(now, look, steps_of(provider), at_once=True)
+    tx.target = {"provider": provider["id"], "account": request.account}
+    tx.before, tx.after = shown_health(provider), {"state": now.state, **_said(now)}
+    told = {"reason_code": request.reason_code, "detail": request.detail, "account_id": request.account}
+    looked = request.model_dump(mode="json", include={"attempts", "http_status"})
+    event = record(tx, provider, ProviderEvent.PULL_FAILED, request, health=now, metadata=looked, **told)
+    if failed:
+        write_health(tx, provider, now, good=False)
+    _locked_cursor(tx, pair)
+    tx.run(queries.FAIL_CURSOR, failed_at=tx.now, failed_reason=request.reason_code, **pair)
+    return _observed(provider, now, event=event)
