@@ -75,6 +75,7 @@ COMMANDS_ONLY = {
     "blaidctl.instruments.vocabulary",
     "blaidctl.jobs.vocabulary",
     "blaidctl.kill.vocabulary",
+    "blaidctl.ledger.read_commands",
     "blaidctl.ledger.vocabulary",
     "blaidctl.providers.vocabulary",
 }
