@@ -111,15 +111,13 @@ def hashed(path: Path, progress: Callable[[int], None] = lambda _done: None) -> 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[Any]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise errors.BackupInvalid(f"{path} cannot be read ({error.strerror})") from error
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise errors.BackupInvalid(f"{path} is not a file")
+    with contextlib.ExitStack() as stack:
         try:
-            yield file
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise errors.BackupInvalid(f"{path} is not a file")
+            yield stack.enter_context(os.fdopen(descriptor, "rb", closefd=False))
         except OSError as error:
             raise errors.BackupInvalid(f"{path} cannot be read ({error.strerror})") from error
 

@@ -101,7 +101,6 @@ def put_in_place(ctx: Context, ready_made: Database, old: Content | None, progre
     """
     ready_made.close()
     if old is None:
-        ctx.database.make_folder()
         with files.being_written(ctx.database.path) as place:
             _fill(ready_made.path, place.path, progress)
             with _named(place.path), contextlib.closing(sqlite3.connect(place.path, isolation_level=None)) as copy:
@@ -136,6 +135,7 @@ def _write_over(target: Database, file: Path, head_seq: int, progress: Progress)
                 looked.append(True)
 
         old.execute("PRAGMA synchronous=FULL")
+        old.execute("PRAGMA journal_mode=WAL")  # as blaidctl's always are: one can read under the lock
         _copy_pages(have, old, "restoring", progress, look)
 
 
@@ -145,7 +145,8 @@ def _head_of(connection: sqlite3.Connection) -> int:
 
 
 def is_there(ctx: Context) -> bool:
-    """Say whether something stands where the database would be."""
+    """Say whether something stands where the database would be, in a folder that is made if need be."""
+    ctx.database.make_folder()
     return os.path.lexists(ctx.database.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def everything(opened: Callable[[Database], db.Database]) -> Callable[[Database]
     """`everything(database)`: the hash of each thing of the schema, and every row of every table."""
 
     def look(database: Database) -> dict[str, Any]:
-        with opened(database).reading() as connection:
+        with contextlib.closing(opened(database)) as product, product.reading() as connection:
             schema = schema_state.snapshot(connection)
         tables = [name for (name,) in database.sql(TABLES[database.kind])]
         return {

@@ -38,6 +38,7 @@ def fill(cli: CommandLine) -> None:
         ("job", "start", "nightly"),
         ("job", "finish", "1", "--attempt", "1", "--status", "FAILED"),
         ("session", "load", HOURS, "--dates", DATES),
+        ("currency", "add", "USDT", "--places", "6"),
         ("instrument", "load", SAMPLE),
         ("token", "add", "--user", "alice", "--label", "desk"),
     ):

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SCRATCH = "SELECT datname FROM pg_database WHERE datname LIKE 'blaidctl_scratch_%'"
+
+
+@pytest.fixture
+def scratches(monkeypatch: pytest.MonkeyPatch, worker_id: str) -> Callable[[Database], list[Any]]:
+    """`scratches(database)`: the scratch databases that this test's commands have left on the server."""
+    mine = f"blaidctl_scratch_{worker_id}"
+    monkeypatch.setattr(postgres, "_SCRATCH", mine)
+    return lambda place: place.sql(f"SELECT datname FROM pg_database WHERE starts_with(datname, '{mine}')")
 
 
 @pytest.fixture
@@ -99,7 +106,7 @@ def test_a_backup_says_what_it_holds_and_writes_nothing_else(
 
 
 def test_a_backup_is_of_one_moment_while_others_write(
-    database: Database, cli: CommandLine, process: ProcessCommandLine, tmp_path: Path, elsewhere: Database
+    cli: CommandLine, process: ProcessCommandLine, tmp_path: Path, elsewhere: Database
 ):
     fill(cli)
     writer = process.spawn(
@@ -260,7 +267,9 @@ def test_no_secret_stands_on_a_command_line_or_in_a_file(
         assert password[1].encode() not in file.read_bytes()
 
 
-def test_a_client_that_fails_is_told_in_its_own_words(postgres_database: Database, cli: CommandLine, tmp_path: Path):
+def test_a_client_that_fails_is_told_in_its_own_words(
+    postgres_database: Database, cli: CommandLine, tmp_path: Path, scratches: Callable[[Database], list[Any]]
+):
     path = _only(tmp_path / "bin", "pg_restore")
     bad = tmp_path / "bin" / "pg_dump"
     bad.write_text(
@@ -271,12 +280,12 @@ def test_a_client_that_fails_is_told_in_its_own_words(postgres_database: Databas
     run = cli("db", "backup", tmp_path / "x.backup", env={"PATH": path})
     assert refused(run) == (8, "BACKUP_UNAVAILABLE")
     assert "the moon is full" in run.error["message"]
-    assert postgres_database.sql(SCRATCH) == []
+    assert scratches(postgres_database) == []
     assert not list(tmp_path.glob("x.backup*"))
 
 
 def test_the_scratch_of_a_run_that_died_is_dropped_by_a_later_one(
-    postgres_database: Database, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres_database: Database, cli: CommandLine, tmp_path: Path
 ):
     old = f"blaidctl_scratch_{int(time.time()) - 100_000:08x}_{os.getpid():08x}"
     young = f"blaidctl_scratch_{int(time.time()):08x}_{os.getpid():08x}"
@@ -284,12 +293,11 @@ def test_the_scratch_of_a_run_that_died_is_dropped_by_a_later_one(
         for name in (old, young):
             postgres_database.sql(f"CREATE DATABASE {name} TEMPLATE template0")
         answer(cli("db", "backup", tmp_path / "x.backup"))
-        left = {name for (name,) in postgres_database.sql(SCRATCH)}
+        left = {name for (name,) in postgres_database.sql("SELECT datname FROM pg_database")}
         assert (old in left, young in left) == (False, True)
     finally:
         for name in (old, young):
             postgres_database.sql(f"DROP DATABASE IF EXISTS {name}")
-    del monkeypatch
 
 
 def test_a_server_that_goes_away_in_the_middle_of_the_copy_leaves_nothing(
@@ -324,7 +332,13 @@ def test_a_server_that_goes_away_in_the_middle_of_the_copy_leaves_nothing(
 
 @pytest.mark.operation("db restore")
 def test_a_restored_database_is_the_one_that_was_copied_and_says_so(
-    database: Database, cli: CommandLine, backup: Path, elsewhere: Database, everything: Everything
+    *,
+    database: Database,
+    cli: CommandLine,
+    backup: Path,
+    elsewhere: Database,
+    everything: Everything,
+    scratches: Callable[[Database], list[Any]],
 ):
     before = everything(database)
     told = answer(cli("db", "restore", backup, database=elsewhere))
@@ -344,13 +358,14 @@ def test_a_restored_database_is_the_one_that_was_copied_and_says_so(
         assert _names(elsewhere.path.parent) <= {"desk.db", "desk.db-queue"}
         assert elsewhere.sql("PRAGMA journal_mode") == [("wal",)]
     else:
-        assert elsewhere.sql(SCRATCH) == []
+        assert scratches(elsewhere) == []
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("head_seq", 3), ("entry_hash", "0" * 64), ("revision", "0001"), ("rows", {"bots": 7}), ("sha256", "0" * 64),
      ("bytes", 17), ("format", 2), ("verified", None), ("head_seq", "3"), ("rows", {"bots": -1})],
+    ids=repr,
 )  # fmt: skip
 def test_a_manifest_that_says_something_else_is_no_manifest_of_this_file(
     *, cli: CommandLine, backup: Path, elsewhere: Database, field: str, value: Any
@@ -524,12 +539,14 @@ def test_who_writes_after_the_question_is_not_overwritten_on_sqlite(
     assert cli("audit", "verify").code == 0
 
 
-def test_a_database_in_use_is_not_swapped_on_postgresql(postgres_database: Database, cli: CommandLine, backup: Path):
+def test_a_database_in_use_is_not_swapped_on_postgresql(
+    postgres_database: Database, cli: CommandLine, backup: Path, scratches: Callable[[Database], list[Any]]
+):
     with contextlib.closing(postgres_database.raw()):
         run = cli("db", "restore", backup, "--confirm-head", str(head(postgres_database)))
     assert refused(run) == (9, "BUSY")
     assert "Stop what is connected" in run.error["next_steps"][0]
-    assert postgres_database.sql(SCRATCH) == []
+    assert scratches(postgres_database) == []
     assert cli("audit", "verify").code == 0
 
 
@@ -560,71 +577,65 @@ def _killed(process: ProcessCommandLine, moment: tuple[str, str, int], *words: s
     assert done.returncode == -9, (done.returncode, done.stderr)
 
 
-@pytest.mark.parametrize("moment", _MOMENTS, ids=str)
 def test_a_backup_that_is_killed_is_there_whole_or_not_at_all(
-    *,
-    database: Database,
-    cli: CommandLine,
-    process: ProcessCommandLine,
-    tmp_path: Path,
-    elsewhere: Database,
-    moment: Any,
+    database: Database, cli: CommandLine, process: ProcessCommandLine, tmp_path: Path, elsewhere: Database
 ):
     fill(cli)
-    file = tmp_path / "x.backup"
-    _killed(process, moment, "db", "backup", file, place=database)
-    assert not file.exists()
-    answer(cli("db", "backup", file))
-    assert _names(tmp_path) & {"x.backup.part", "x.backup.part.scratch.part"} == set()
-    answer(cli("db", "restore", file, database=elsewhere))
-    _drop_scratch(database)
+    for number, moment in enumerate(_MOMENTS):
+        file = tmp_path / f"{number}.backup"
+        _killed(process, moment, "db", "backup", file, place=database)
+        assert not file.exists(), moment
+    answer(cli("db", "backup", tmp_path / "0.backup"))
+    assert not list(tmp_path.glob("0.backup.part*"))
+    answer(cli("db", "restore", tmp_path / "0.backup", database=elsewhere))
 
 
-def _drop_scratch(database: Database) -> None:
-    if database.kind == "postgresql":
-        with _administration(database) as connection:
-            for (name,) in connection.execute(SCRATCH).fetchall():
-                with contextlib.suppress(psycopg.errors.ObjectInUse):
-                    connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+_RESTORING = {
+    "sqlite": [
+        ("blaidctl.database.copies", "compared", 1),
+        ("blaidctl.core.audit", "append", 1),
+        ("blaidctl.database.sqlite", "_copy_pages", 2),
+        ("blaidctl.database.sqlite", "Database.close", 1),
+    ],
+    "postgresql": [
+        ("blaidctl.database.copies", "compared", 1),
+        ("blaidctl.core.audit", "append", 1),
+        ("blaidctl.database.postgres", "put_in_place", 1),
+        ("blaidctl.database.postgres", "_quoted", 2),
+    ],
+}
+#: Over a SQLite database also: the copy of what is replaced is made, and the pages are half written.
+_OVER = {
+    "sqlite": [
+        *_RESTORING["sqlite"],
+        ("blaidctl.database.sqlite", "_copy_pages", 4),
+        ("blaidctl.database.sqlite", "_head_of", 1),
+    ],
+    "postgresql": [*_RESTORING["postgresql"], ("blaidctl.database.postgres", "_quoted", 3)],
+}
 
 
-_RESTORING = [
-    ("blaidctl.database.copies", "compared", 1),
-    ("blaidctl.core.audit", "append", 1),
-    ("blaidctl.database.sqlite", "_copy_pages", 2),
-    ("blaidctl.database.sqlite", "_copy_pages", 4),
-    ("blaidctl.database.postgres", "put_in_place", 1),
-    ("blaidctl.database.postgres", "_quoted", 2),
-]
-
-
-@pytest.mark.parametrize("over", [False, True], ids=["new", "over"])
-@pytest.mark.parametrize("moment", _RESTORING, ids=str)
-def test_a_restore_that_is_killed_leaves_the_old_or_nothing(
-    *,
-    database: Database,
-    cli: CommandLine,
-    process: ProcessCommandLine,
-    backup: Path,
-    elsewhere: Database,
-    everything: Everything,
-    moment: Any,
-    over: bool,
+def test_a_restore_that_is_killed_leaves_nothing(
+    *, database: Database, cli: CommandLine, process: ProcessCommandLine, backup: Path, elsewhere: Database
 ):
-    if moment[0].endswith(("sqlite", "postgres")) and not moment[0].endswith(database.kind[:8]):
-        moment = ("blaidctl.core.audit", "append", 1)
-    if moment[2] == 4 and not over:
-        moment = (*moment[:2], 2)
-    place = database if over else elsewhere
-    before = everything(database)
-    _killed(process, moment, "db", "restore", backup, "--confirm-head", str(head(database)), place=place)
-    assert everything(database) == before
-    if not over:
-        assert refused(cli("db", "check", database=place)) == (8, "DATABASE_MISSING")
-    answer(cli("db", "restore", backup, "--confirm-head", str(head(database)), database=place))
-    assert cli("audit", "verify", database=place).code == 0
-    _drop_scratch(database)
-    if over and database.kind == "postgresql":
+    for moment in _RESTORING[database.kind]:
+        _killed(process, moment, "db", "restore", backup, place=elsewhere)
+        assert refused(cli("db", "check", database=elsewhere)) == (8, "DATABASE_MISSING"), moment
+    answer(cli("db", "restore", backup, database=elsewhere))
+    assert cli("audit", "verify", database=elsewhere).code == 0
+
+
+def test_a_restore_over_a_database_that_is_killed_leaves_the_old_one(
+    database: Database, cli: CommandLine, process: ProcessCommandLine, backup: Path, everything: Everything
+):
+    assert cli("user", "add", "bob").code == 0
+    before, words = everything(database), ("db", "restore", backup, "--confirm-head", str(head(database)))
+    for moment in _OVER[database.kind]:
+        _killed(process, moment, *words, place=database)
+        assert everything(database) == before, moment
+    answer(cli(*words))
+    assert cli("audit", "verify").code == 0
+    if database.kind == "postgresql":
         _drop_replaced(database)
 
 
