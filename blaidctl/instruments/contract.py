@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, StringConstraints
 
 from blaidctl.core.contract import Act, LookupId, Request, Result, storable
 from blaidctl.core.decimals import Exact
+from blaidctl.core.types import time_text
 from blaidctl.fleet.vocabulary import Existence
 from blaidctl.instruments.vocabulary import AssetClass, FileFormat, InstrumentAction, MarketState, Outcome
 
@@ -43,6 +44,8 @@ _SANE = (
 Moment = Annotated[
     datetime,
     PlainValidator(_moment, json_schema_input_type=Annotated[str, Field(json_schema_extra={"pattern": _SANE})]),
+    # Its own serializer: pydantic warns of the text that it makes of what a PlainValidator gave.
+    PlainSerializer(time_text, return_type=str, when_used="json"),
 ]
 
 
