@@ -20,9 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.instruments.rows import shown
 from blaidctl.instruments.vocabulary import AssetClass
-from blaidctl.ledger.formats.fields import Draft, Number
+from blaidctl.ledger.formats.fields import Draft, Number, described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +34,6 @@ OPTIONAL = (
     "exchange", "asset_class", "fee", "fee_currency", "bot", "account", "instance", "order_id", "reverses",
     "realized_pnl", "currency",
 )  # fmt: skip
-NUMBERS = ("quantity", "price", "fee", "realized_pnl")
 TEXTS = ("exchange", "bot", "account", "instance", "order_id", "reverses", "currency")
 _CLASSES = frozenset(map(str, AssetClass))
 _LARGEST_INTEGER_DIGITS = 15
@@ -44,11 +42,12 @@ _LARGEST_INTEGER_DIGITS = 15
 def fill(line: int, given: Mapping[str, Any], zone: ZoneInfo | None) -> Fill | Refusal:
     """Return the fill that a row of our own columns is, or why it is none."""
     draft = Draft(line)
-    values = {name: draft.text(name, given.get(name)) for name in TEXTS}
-    asset_class = draft.text("asset_class", given.get("asset_class"))
-    if asset_class is not None and asset_class not in _CLASSES:
-        draft.refuse(f"asset_class: {shown(asset_class)} is none of {', '.join(AssetClass)}")
-    numbers = {name: _whole(given.get(name)) for name in NUMBERS}
+    values = {name: draft.text(name, text) for name in TEXTS if (text := given.get(name, "")) != ""}
+    asset_class = given.get("asset_class")
+    if asset_class == "":
+        asset_class = None
+    elif asset_class is not None and (type(asset_class) is not str or asset_class not in _CLASSES):
+        draft.refuse(f"asset_class: {described(asset_class)} is none of {', '.join(AssetClass)}")
     return draft.fill(
         **values,
         asset_class=asset_class,
@@ -56,11 +55,11 @@ def fill(line: int, given: Mapping[str, Any], zone: ZoneInfo | None) -> Fill | R
         executed_at=draft.moment("executed_at", given.get("executed_at"), zone),
         symbol=draft.text("symbol", given.get("symbol"), needed=True),
         side=draft.side("side", given.get("side")),
-        quantity=draft.quantity("quantity", numbers["quantity"]),
-        price=draft.price("price", numbers["price"]),
-        fee=draft.number("fee", numbers["fee"]),
+        quantity=draft.quantity("quantity", _whole(given.get("quantity"))),
+        price=draft.price("price", _whole(given.get("price"))),
+        fee=draft.number("fee", _whole(given.get("fee"))),
         fee_currency=draft.text("fee_currency", given.get("fee_currency")),
-        reported_pnl=draft.number("realized_pnl", numbers["realized_pnl"]),
+        reported_pnl=draft.number("realized_pnl", _whole(given.get("realized_pnl"))),
     )
 
 

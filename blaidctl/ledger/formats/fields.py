@@ -58,6 +58,9 @@ class Draft:
 
     def text(self, name: str, value: Any, *, needed: bool = False, limit: str = "") -> str | None:
         """Return a text, None where there is none."""
+        longest = LONGEST[limit or name]
+        if type(value) is str and 0 < len(value) <= longest and value.isprintable() and value == value.strip():
+            return value
         if isinstance(value, Number) and value.lstrip("-").isdecimal():
             value = str(value)  # an id that was written as a JSON integer
         if value is None or value == "":
@@ -65,9 +68,9 @@ class Draft:
                 self.reasons.append(f"{name}: is missing")
             return None
         if type(value) is not str:
-            self.reasons.append(f"{name}: {_described(value)} is no text")
+            self.reasons.append(f"{name}: {described(value)} is no text")
             return None
-        if problem := text_problem(value, LONGEST[limit or name], needed=True):
+        if problem := text_problem(value, longest, needed=True):
             self.reasons.append(f"{name}: {problem}")
             return None
         if value.isspace() or value[0] == " " or value[-1] == " ":
@@ -98,7 +101,7 @@ class Draft:
         elif kind is int:
             value = str(value)
         if not isinstance(value, str):
-            msg = f"{_described(value)} is no number"
+            msg = f"{described(value)} is no number"
             raise ValueError(msg)  # noqa: TRY004 - what is wrong with a file is a ValueError here
         return Decimal(value) if _CANONICAL.fullmatch(value) and value != "-0" else decimals.read(value)
 
@@ -120,10 +123,10 @@ class Draft:
 
     def side(self, name: str, value: Any) -> Side | None:
         """Return which side, in whatever case it is written."""
-        found = SIDES.get(value.lower()) if isinstance(value, str) else None
+        found = SIDES.get(value.lower()) if type(value) is str else None
         if found is None:
             self.reasons.append(
-                f"{name}: {_described(value)} is neither BUY nor SELL" if value else f"{name}: is missing"
+                f"{name}: {described(value)} is neither BUY nor SELL" if value else f"{name}: is missing"
             )
         return found
 
@@ -154,7 +157,7 @@ class Draft:
         try:
             return datetime.combine(date.fromisoformat(value), _DAY_END, UTC)
         except (ValueError, TypeError):
-            self.reasons.append(f"{name}: {_described(value)} is no date" if value else f"{name}: is missing")
+            self.reasons.append(f"{name}: {described(value)} is no date" if value else f"{name}: is missing")
             return None
 
     def refuse(self, reason: str) -> None:
@@ -190,7 +193,7 @@ _SILENT = dict.fromkeys(
 )  # fmt: skip
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
     """Say what stands there, whatever it is and however long."""
     if isinstance(value, str):
         return shown(str(value))
@@ -199,7 +202,7 @@ def _described(value: Any) -> str:
 
 
 def _no_time(value: Any) -> NoReturn:
-    msg = f"{_described(value)} is no time: write it as 2026-01-31T09:30:00Z"
+    msg = f"{described(value)} is no time: write it as 2026-01-31T09:30:00Z"
     raise ValueError(msg)
 
 
@@ -245,10 +248,10 @@ def epoch_ms(value: Any) -> datetime:
     try:
         found = _EPOCH + timedelta(microseconds=int(decimals.read(text) * 1000))
     except (ValueError, OverflowError):
-        msg = f"{_described(value)} is no time in milliseconds since 1970"
+        msg = f"{described(value)} is no time in milliseconds since 1970"
         raise ValueError(msg) from None
     if found < _FIRST_MS:
-        msg = f"{_described(value)} is no time in milliseconds since 1970, or one before 2009: are these seconds?"
+        msg = f"{described(value)} is no time in milliseconds since 1970, or one before 2009: are these seconds?"
         raise ValueError(msg)
     return found
 
