@@ -91,9 +91,10 @@ class Thinned:
             self._merge()
 
     def _merge(self) -> None:
-        """Make one stretch of each two; one that is left over is the open one again."""
+        """Make one stretch of each two; one that is left over joins the open one."""
         if len(self._stretches) % 2:
-            self._open, self._seen = self._stretches.pop(), self._stride
+            self._open = [*self._stretches.pop(), *self._open]
+            self._seen += self._stride
         pairs = zip(self._stretches[::2], self._stretches[1::2], strict=True)
         self._stretches = [_kept([*one, *other]) for one, other in pairs]
         self._stride *= 2

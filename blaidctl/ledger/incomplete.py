@@ -44,6 +44,7 @@ def refuse(ledger: Ledger, problems: Iterable[rules.Problem] = (), checks: Seque
         *_no_fills(ledger),
         *_parts(ledger.imports),
         *_gaps(ledger.imports),
+        *_rows(ledger),
         *(line for problem in problems for line in _told(ledger, problem)),
         *_reported(ledger),
         *(reason for check in checks for reason in _asked(ledger, check)),
@@ -104,6 +105,19 @@ def _gaps(imports: Iterable[Row]) -> Iterator[str]:
                 yield f"ledger_imports: sequences {before + 1} to {after - 1}{of}"
 
 
+def _rows(ledger: Ledger) -> Iterator[str]:
+    """Hold the fills against what their imports say that they wrote: one that is gone shows here at the latest."""
+    written = ledger.written
+    for row in ledger.imports:
+        there = written.get(row["id"], 0)
+        if there != row["rows_new"]:
+            told = f"wrote {row['rows_new']} fill(s), {there} are there"
+            yield f"trades: import {row['id']} ({row['source_name']}) {told}"
+    known = {row["id"] for row in ledger.imports}
+    for import_id in sorted(ledger.named_imports - known):
+        yield f"ledger_imports: import {import_id}, which fills say they came with"
+
+
 def _told(ledger: Ledger, problem: rules.Problem) -> Iterator[str]:
     """Say a problem of the engine: what is missing once, or each row that is wrong itself."""
     if problem.kind is ProblemKind.NO_STARTING_CAPITAL:
@@ -117,7 +131,7 @@ def _told(ledger: Ledger, problem: rules.Problem) -> Iterator[str]:
             where = table if row.venue_trade_id is not None or table != "trades" else "capital_flows"
             yield f"{where}: {_name(row)} {what}"
         if problem.count > len(problem.rows):
-            yield f"{table}: {problem.count - len(problem.rows)} more {what}"
+            yield f"{table}: {problem.count - len(problem.rows)} more, each {what}"
 
 
 _MISSING = {

@@ -78,6 +78,12 @@ SESSION_SINCE = Query("""
        AND EXISTS (SELECT 1 FROM audit_log l WHERE l.act_id = x.act_id AND l.seq > :version) ORDER BY id LIMIT 1
 """)
 
+#: How many fills there are of each import: by an index of its own, whose bot or account they are.
+WRITTEN = Query("""
+    SELECT import_id, count(*) AS n FROM trades
+     WHERE import_id IN (SELECT id FROM ledger_imports WHERE account_id = :account_id) GROUP BY import_id
+""")
+
 #: Every statement about fills names its bot and account first: no road leads from one account to another's.
 _BOOK = "FROM trades WHERE bot_id = :bot_id AND account_id = :account_id"
 _NOT_8 = "(quantity_8 IS NULL OR price_8 IS NULL OR (fee IS NOT NULL AND fee_8 IS NULL))"
@@ -182,12 +188,20 @@ class Ledger:
         return bool(self._answer(f"SELECT 1 {self._where()} LIMIT 1"))
 
     @cached_property
-    def traded(self) -> list[tuple[str, str, str, str | None]]:
-        """Every (exchange, symbol, asset class, currency of the fee) that fills name, sorted."""
-        columns = "exchange, symbol, asset_class, fee_currency"
-        return sorted(
-            self._answer(f"SELECT DISTINCT {columns} {self._where()}"), key=lambda row: (*row[:3], row[3] or "")
-        )
+    def _named(self) -> list[tuple[str, str, str, str | None, int]]:
+        """Every (exchange, symbol, asset class, currency of the fee, import) that fills name."""
+        columns = "exchange, symbol, asset_class, fee_currency, import_id"
+        return self._answer(f"SELECT DISTINCT {columns} {self._where()}")
+
+    @property
+    def named_imports(self) -> set[int]:
+        """The imports that fills say they came with."""
+        return {import_id for *_, import_id in self._named}
+
+    @property
+    def written(self) -> dict[int, int]:
+        """Import into the account → how many fills of it there are."""
+        return {row["import_id"]: row["n"] for row in self.tx.fetch(WRITTEN, account_id=self.account_id)}
 
     @cached_property
     def reports_pnl(self) -> bool:
@@ -238,7 +252,7 @@ class Ledger:
     @cached_property
     def _instruments(self) -> dict[Key, Row]:
         found = {}
-        for key in sorted({row[:3] for row in self.traded}):
+        for key in sorted({row[:3] for row in self._named}):
             row = self._instrument(key)
             if row is not None:
                 found[key] = row
@@ -264,7 +278,7 @@ class Ledger:
     def _bases(self) -> list[str]:
         """Every currency besides the account's that something is in."""
         named = {found.currency for found in self.instruments.values()}
-        named |= {currency for *_, currency in self.traded if currency}
+        named |= {currency for *_, currency, _ in self._named if currency}
         named |= {flow.currency for flow in self.flows}
         return sorted(named - {self.currency})
 
