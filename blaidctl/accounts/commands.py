@@ -40,6 +40,7 @@ def add(
     external_id: Annotated[str, typer.Option(help="The account's number at the broker, exactly.", metavar="NUMBER")],
     environment: Annotated[Environment, typer.Option(help="Whether its money is real.", metavar="live|paper")],
     currency: Annotated[str, typer.Option(help="Its base currency.", metavar="CODE")],
+    long_only: Annotated[bool, typer.Option("--long-only", help="It never is short; not to be changed later.")] = False,
     reason: ReasonOption = None,
     trace_id: TraceId = None,
     request_id: RequestIdOption = None,

@@ -30,18 +30,23 @@ class AddAccount(Act):
     external_id: ExternalId
     environment: Environment
     currency: CurrencyCode
+    #: A sale without an open lot is then a mistake, never a short; it cannot be changed later.
+    long_only: bool = False
 
 
 class AddedAccount(Result):
     """The account as registered."""
 
-    columns: ClassVar = ("id", "user_id", "broker", "external_id", "environment", "currency", "status", "effect")
+    columns: ClassVar = (
+        "id", "user_id", "broker", "external_id", "environment", "currency", "long_only", "status", "effect",
+    )  # fmt: skip
     id: str
     user_id: str
     broker: str
     external_id: str
     environment: Environment
     currency: str
+    long_only: bool
     status: AccountStatus
     effect: Existence
 
@@ -155,6 +160,7 @@ class Account(Result):
     external_id: str
     environment: Environment
     currency: str
+    long_only: bool
     status: AccountStatus
     #: How many bots have an open link.
     bots: int
@@ -201,8 +207,8 @@ class AccountDetail(Account):
     """A broker account, its open links and their limits."""
 
     columns: ClassVar = (
-        "id", "user_id", "broker", "external_id", "environment", "currency", "status", "created_at", "policy_sha256",
-        "policy_problem",
+        "id", "user_id", "broker", "external_id", "environment", "currency", "long_only", "status", "created_at",
+        "policy_sha256", "policy_problem",
     )  # fmt: skip
     tables: ClassVar = {
         "links": ("bot_id", "link_id", "linked_at"),

@@ -4,12 +4,12 @@ from blaidctl.accounts.vocabulary import Limit
 from blaidctl.core.sql import Query
 from blaidctl.fleet.queries import IN_SCOPE
 
-_ACCOUNT = "id, user_id, broker, external_id, environment, currency, status, created_at"
+_ACCOUNT = "id, user_id, broker, external_id, environment, currency, long_only, status, created_at"
 FIND_ACCOUNT = Query(f"SELECT {_ACCOUNT} FROM broker_accounts WHERE id = :id AND {IN_SCOPE}")
 FIND_EXTERNAL = Query(f"SELECT {_ACCOUNT} FROM broker_accounts WHERE broker = :broker AND external_id = :external_id")
 INSERT_ACCOUNT = Query("""
-    INSERT INTO broker_accounts (id, user_id, broker, external_id, environment, currency, status, created_at)
-    VALUES (:id, :user_id, :broker, :external_id, :environment, :currency, 'OPEN', :now)
+    INSERT INTO broker_accounts (id, user_id, broker, external_id, environment, currency, long_only, status, created_at)
+    VALUES (:id, :user_id, :broker, :external_id, :environment, :currency, :long_only, 'OPEN', :now)
 """)
 ACCOUNT_IDS = Query(f"SELECT id FROM broker_accounts WHERE {IN_SCOPE} ORDER BY id LIMIT 20000")
 _WITH_BOTS = f"""

@@ -41,6 +41,7 @@ def add_account(tx: Tx, request: contract.AddAccount) -> contract.AddedAccount:
         "external_id": request.external_id,
         "environment": request.environment,
         "currency": request.currency,
+        "long_only": int(request.long_only),
     }
     _refuse_held(tx, request)
     _refuse_unknown_currency(tx, request.currency)

@@ -26,7 +26,7 @@ def test_an_account_is_registered_once(cli: CommandLine, database: Database):
     made = done(cli("account", "add", "ib-1", "--user", "alice", *NEW, *REASON)).json
     assert made["result"] == {
         "id": "ib-1", "user_id": "alice", "broker": "ibkr", "external_id": "U1", "environment": "paper",
-        "currency": "USD", "status": "OPEN", "effect": "CREATED",
+        "currency": "USD", "long_only": False, "status": "OPEN", "effect": "CREATED",
     }  # fmt: skip
     again = done(cli("account", "add", "ib-1", "--user", "alice", *NEW)).json["result"]
     assert again == made["result"] | {"effect": "EXISTS"}
@@ -43,6 +43,16 @@ def test_an_account_is_registered_once(cli: CommandLine, database: Database):
     )  # fmt: skip
     assert account_events(database) == []
     verified(cli)
+
+
+def test_an_account_that_is_never_short_says_so_and_stays_so(cli: CommandLine):
+    done(cli("user", "add", "alice"))
+    made = done(cli("account", "add", "ib-1", "--user", "alice", *NEW, "--long-only")).json["result"]
+    assert made["long_only"] is True
+    assert done(cli("account", "show", "ib-1")).json["result"]["long_only"] is True
+    assert done(cli("account", "add", "ib-1", "--user", "alice", *NEW, "--long-only")).json["result"]["effect"] == "EXISTS"
+    error = refused(cli("account", "add", "ib-1", "--user", "alice", *NEW), 4, "ALREADY_EXISTS")
+    assert "another long_only" in error["message"]
 
 
 @pytest.mark.operation("account link", "account unlink", "account show", "account events")

@@ -122,7 +122,7 @@ def test_an_account_changes_in_nothing_but_its_status(made: CommandLine, databas
         (f"UPDATE broker_accounts SET {column} = {value} WHERE id = 'ib-a'", only)
         for column, value in {
             "id": "'x'", "user_id": "'bob'", "broker": "'x'", "external_id": "'x'", "environment": "'live'",
-            "currency": "'EUR'", "created_at": f"'{AT}'",
+            "currency": "'EUR'", "created_at": f"'{AT}'", "long_only": "1",
         }.items()
     ]  # fmt: skip
     columns = "id, user_id, broker, external_id, environment, currency, status, created_at"

@@ -28,6 +28,7 @@ TABLES = (
     "api_tokens",
     "audit_head",
     "audit_log",
+    "backtest_metrics",
     "bot_instances",
     "bots",
     "broker_account_events",
