@@ -56,14 +56,14 @@ COMMANDS = {
         ledger import; ledger imports; ledger fills; ledger events; ledger reverse; ledger flow; ledger rate; ledger mark;
         allocation run; allocation audit; allocation show; allocation list;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
+        provider add; provider bind; provider unbind; provider check; ledger pull;
+        provider list; provider show; provider events;
         audit verify; audit tail; audit export; audit checkpoint; audit key new; audit key show; token add; token list; token revoke; serve;
         db plan; db upgrade; db check; db history; db backup; db restore; db downgrade; endpoints; doctor; quickstart
     """,
     "501": """
         ledger metrics; ledger equity; ledger reconcile;
-        ledger pull;
         backtest run; backtest show; backtest list;
-        provider add; provider check; provider list; provider show; provider events;
         verify
     """,
 }
@@ -117,7 +117,9 @@ def test_what_settles_or_doubts_belongs_to_a_handler():
 
 
 def test_nothing_but_a_heartbeat_is_a_sign_of_life():
-    assert [o.name for o in OPERATIONS if o.sign_of_life] == ["job beat"], "runbooks/decisions/0011-signs-of-life.md"
+    assert [o.name for o in OPERATIONS if o.sign_of_life] == ["job beat", "provider seen"], (
+        "runbooks/decisions/0011-signs-of-life.md, 0017-providers.md"
+    )
 
 
 def test_what_starts_again_needs_a_checkpoint_and_a_kill_needs_none():
