@@ -86,16 +86,3 @@ class Skipped:
 
 
 Record = Fill | AccountFee | Refusal | Skipped
-
-
-def spellings(symbol: str) -> tuple[str, ...]:
-    """Return the symbols under which the instrument of a crypto pair may be known, the file's own first.
-
-    `BTC/USDT`, `BTC-USDT` and `BTCUSDT` are one pair; `BTC/USDT:USDT` is its linear perpetual, told by the asset class.
-    A dated or inverse contract is nothing but what it says.
-    """
-    market, _, settle = symbol.partition(":")
-    base, mark, quote = market.partition("/" if "/" in market else "-")
-    if not mark or not (base and quote) or (settle and settle != quote):
-        return (symbol,)
-    return tuple(dict.fromkeys((symbol, market, f"{base}{quote}", f"{base}/{quote}", f"{base}-{quote}")))

@@ -12,7 +12,7 @@
 | bot, account, instance | no | who traded, where |
 | order_id | no | the order that was filled |
 | reverses | no | the venue_trade_id that this row takes back: it repeats it, on the other side, the fee negated |
-| realized_pnl | no | what the source believes to have realized, before fees, in the quote currency |
+| realized_pnl | no | what the source believes to have realized: by FIFO, before fees, in the currency of the price |
 | currency | no | of the price |
 """
 

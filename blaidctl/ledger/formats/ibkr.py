@@ -42,6 +42,8 @@ CLASSES = {
     "STK": "equity", "OPT": "option", "FUT": "future", "FOP": "futureoption", "CASH": "forex", "CFD": "cfd",
     "CRYPTO": "crypto", "IND": "index", "CMDTY": "commodity",
 }  # fmt: skip
+#: Names of exchanges that older statements use.
+FORMER = {"GLOBEX": "CME", "ECBOT": "CBOT"}
 _CONFIRMATION = "is a trade confirmation, without taxes and final commission: export an activity Flex query"
 _CANCELLED = " (Ca.)"
 #: A query has five levels; one that nests deeper is made to exhaust us.
@@ -156,9 +158,7 @@ def _trade(line: int, given: Mapping[str, str], account: str, zone: ZoneInfo | N
     fee, fee_currency = one_fee(draft, _costs(draft, given))
     return draft.fill(
         account=draft.text("accountId", given.get("accountId") or account, limit="account"),
-        exchange=draft.text(
-            "exchange", _given(given, "listingExchange") or _given(given, "exchange"), limit="exchange"
-        ),
+        exchange=_exchange(draft, given, category),
         symbol=draft.text("symbol", given.get("symbol"), needed=True),
         asset_class=CLASSES.get(category),
         side=OPPOSITE[side] if cancelled and side is not None else side,
@@ -173,6 +173,14 @@ def _trade(line: int, given: Mapping[str, str], account: str, zone: ZoneInfo | N
         currency=draft.text("currency", given.get("currency"), needed=True),
         multiplier=draft.number("multiplier", given.get("multiplier")),
     )
+
+
+def _exchange(draft: Draft, given: Mapping[str, str], category: str) -> str | None:
+    """Return where a contract is listed; shares and options are executed anywhere, and known under no one venue."""
+    if category not in {"FUT", "FOP"}:
+        return None
+    name = draft.text("exchange", _given(given, "listingExchange") or _given(given, "exchange"))
+    return FORMER.get(name or "", name)
 
 
 def _given(given: Mapping[str, str], name: str) -> str | None:

@@ -59,8 +59,8 @@ class Snapshot:
             ).fetchone()
             if held is None or not str(held[0]).upper().startswith("CREATE TABLE"):
                 return {}
-            rows = self._connection.execute("SELECT name, type, hidden FROM pragma_table_xinfo(?)", (table,)).fetchall()
-        return {str(name): str(kind).upper() for name, kind, hidden in rows if not hidden}
+            rows = self._connection.execute("SELECT name, type FROM pragma_table_info(?)", (table,)).fetchall()
+        return {str(name): str(kind).upper() for name, kind in rows}
 
     def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query, a batch in memory at a time."""
@@ -86,7 +86,7 @@ class Snapshot:
     def _refusing(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+        except sqlite3.Error as error:
             raise self.invalid(f"cannot be read on: {error}") from None
 
 
@@ -169,7 +169,7 @@ def _backed_up(path: str, patience_s: int, progress: Any, copy: Path) -> None:
             contextlib.closing(sqlite3.connect(copy)) as target,
         ):
             source.backup(target, pages=_PAGES_A_STEP, progress=tell)
-    except (sqlite3.Error, sqlite3.Warning) as error:
+    except sqlite3.Error as error:
         raise errors.FileInvalid(
             f"{path} cannot be copied: {error}",
             next_steps=["Stop the bot or copy its database with `sqlite3 FILE '.backup COPY'`, then import the copy."],

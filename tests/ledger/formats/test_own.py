@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blaidctl.core import decimals, errors
-from blaidctl.ledger.fills import Fill, Refusal, Skipped, spellings
+from blaidctl.ledger.fills import Fill, Refusal, Skipped
 from blaidctl.ledger.formats import columns
 from blaidctl.ledger.vocabulary import Side
 from tests.ledger.formats.samples import GOOD, HEADER, own_csv, reasons, records
@@ -293,19 +293,3 @@ def test_a_bare_json_number_is_exact_only_where_every_double_is(number: str, exa
     (fill,) = records("ndjson", text)
     assert isinstance(fill, Fill)
     assert (fill.price, fill.exact) == (Decimal(number), exact)
-
-
-@pytest.mark.parametrize(
-    ("symbol", "found"),
-    [
-        ("BTC/USDT", ("BTC/USDT", "BTCUSDT", "BTC-USDT")),
-        ("BTC-USDT", ("BTC-USDT", "BTCUSDT", "BTC/USDT")),
-        ("BTC/USDT:USDT", ("BTC/USDT:USDT", "BTC/USDT", "BTCUSDT", "BTC-USDT")),
-        ("BTC/USD:BTC", ("BTC/USD:BTC",)),
-        ("BTC/USDT:USDT-240628", ("BTC/USDT:USDT-240628",)),
-        ("ES", ("ES",)),
-        ("/USDT", ("/USDT",)),
-    ],
-)
-def test_a_pair_is_one_pair_however_it_is_spelled(symbol: str, found: tuple[str, ...]):
-    assert spellings(symbol) == found

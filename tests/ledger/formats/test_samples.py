@@ -152,6 +152,7 @@ def test_a_flex_query_gives_executions_a_reversal_and_a_fee():
     assert [fill.multiplier for fill in fills(found)] == [50, 50, 50, 1]
     assert [fill.asset_class for fill in fills(found)] == ["future", "future", "future", "equity"]
     assert {fill.account for fill in fills(found)} == {"U7654321"}
+    assert [fill.exchange for fill in fills(found)] == ["CME", "CME", "CME", None]
     assert fills(found)[0].executed_at == at("2026-01-05T14:30:00")
     assert [fill.line for fill in fills(found)] == [7, 8, 9, 10]
     (fee,) = [record for record in found if isinstance(record, AccountFee)]

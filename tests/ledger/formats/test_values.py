@@ -82,6 +82,7 @@ def test_ccxt_tells_of_a_fee_once_or_twice_and_it_is_paid_once(fees: dict, told:
         ({"fee": []}, "fee: is no object with cost and currency"),
         ({"fee": {"cost": "1"}}, "fee_currency: is missing, though there is a fee"),
         ({"fee": {"cost": "one", "currency": "USDT"}}, "fee.cost: 'one' is not a decimal number"),
+        ({"fees": [{"cost": "9e19", "currency": "USDT"}] * 2}, "fee: 1.8E+20 has more than 20 digits before the point"),
         ({"id": None}, "id: is missing"),
         ({"symbol": None}, "symbol: is missing"),
         ({"side": None}, "side: is missing"),
@@ -267,6 +268,13 @@ def test_an_execution_without_its_account_is_the_statement_s():
     assert fill.account == "U1"
 
 
+@pytest.mark.parametrize(("name", "told"), [("GLOBEX", "CME"), ("ECBOT", "CBOT"), ("NYMEX", "NYMEX"), ("--", None)])
+def test_a_contract_is_listed_where_its_exchange_is_called_today(name: str, told: str | None):
+    contract = ibkr(assetCategory="FUT", listingExchange="", exchange=name)
+    assert isinstance(contract, Fill)
+    assert contract.exchange == told
+
+
 def test_only_executions_are_fills_and_a_confirmation_is_none():
     assert ibkr(levelOfDetail="ORDER") == Skipped(2, "level 'ORDER' sums up what the executions say")
     (refusal,) = records("ibkr", flex('<TradeConfirm tradeID="1" />'))
@@ -296,6 +304,11 @@ def test_entities_of_xml_itself_are_text():
         ("UPDATE orders SET ft_pair = CAST(x'42ff43' AS TEXT) WHERE id = 1", "ft_pair: has a control character"),
         ("UPDATE orders SET ft_trade_id = 99 WHERE id = 1", "ft_trade_id: names no trade"),
         ("UPDATE trades SET exchange = '' WHERE id = 1", "exchange: is missing"),
+        (
+            "UPDATE orders SET ft_pair = 'XRP', id = 0 WHERE id = 9",
+            "ft_pair: 'XRP' does not say the currency of its price",
+        ),
+        ("UPDATE orders SET average = 1e15, filled = 1e15, ft_trade_id = 3 WHERE id = 1", "fee: "),
     ],
 )
 def test_a_wrong_value_of_freqtrade_is_refused(tmp_path: Path, change: str, reason: str):
@@ -403,6 +416,7 @@ def test_a_fee_of_hummingbot_is_flat_or_a_rate(tmp_path: Path, fee: dict, side: 
         ({"percent": "0", "flat_fees": ["1"]}, "trade_fee.flat_fees: is no object with token and amount"),
         ({"percent": "0", "flat_fees": [{"token": "USDT"}]}, "trade_fee.flat_fees.amount: is missing"),
         ({"percent": "0", "flat_fees": [{"amount": "1"}]}, "trade_fee.flat_fees.token: is missing"),
+        ({"percent": "0.000000000001", "flat_fees": []}, "decimal places, at most 18 are stored"),
         ({"percent": "x", "flat_fees": []}, "trade_fee.percent: 'x' is not a decimal number"),
         ('{"percent": "0", "percent": "1", "flat_fees": []}', "trade_fee: is no JSON object"),
     ],
