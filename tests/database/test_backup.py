@@ -273,7 +273,7 @@ def test_a_client_that_fails_is_told_in_its_own_words(
     path = _only(tmp_path / "bin", "pg_restore")
     bad = tmp_path / "bin" / "pg_dump"
     bad.write_text(
-        '#!/bin/sh\n[ "$1" = --version ] && exec echo "pg_dump (PostgreSQL) 99.1"\n'
+        '#!/bin/sh\n[ "$1" = --version ] && { echo "pg_dump (PostgreSQL) 99.1"; exit 0; }\n'
         "echo 'pg_dump: error: the moon is full' >&2; exit 1\n"
     )
     bad.chmod(0o755)
