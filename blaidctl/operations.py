@@ -459,6 +459,7 @@ OPERATIONS: tuple[Operation, ...] = (
         result="blaidctl.allocation.contract:Allocation",
         prepare="blaidctl.allocation.service:prepared",
         outside="blaidctl.allocation.service:compute",
+        needs_checkpoint=True,
         handler="blaidctl.allocation.service:run",
         files=("policy",),
         writes=True,
@@ -946,6 +947,7 @@ EVENT_TABLES: tuple[str, ...] = (
 #: What replays events against the state, for `audit verify`.
 REPLAYS: tuple[str, ...] = (
     "blaidctl.accounts.replay:replay",
+    "blaidctl.audit.replay:replay",
     "blaidctl.kill.replay:replay",
     "blaidctl.jobs.replay:replay",
     "blaidctl.instruments.replay:replay",

@@ -215,7 +215,13 @@ def start_instance(tx: Tx, request: contract.StartInstance) -> contract.StartedI
     )
     assert row is not None  # noqa: S101 - RETURNING of a successful INSERT
     tx.target = {"bot": bot["id"], "instance": row["id"]}
-    tx.after = {"status": "STARTING", "host": request.host, "account": account}
+    tx.after = {
+        "status": "STARTING",
+        "host": request.host,
+        "account": account,
+        "boot_id": request.boot_id,
+        "mark": request.mark,
+    }
     return contract.StartedInstance(instance_id=row["id"], bot_id=bot["id"], attempt=row["attempt"])
 
 
@@ -243,7 +249,7 @@ def run_instance(tx: Tx, request: contract.RunInstance) -> contract.InstanceStat
     )
     if not touched:
         raise errors.InstanceOver(f"instance {request.instance} is {found['status']} ({found['stop_reason']})")
-    return _reported(tx, found, {"status": "RUNNING", "pid": request.pid})
+    return _reported(tx, found, {"status": "RUNNING", "pid": request.pid, "pid_started": request.pid_started})
 
 
 def finish_instance(tx: Tx, request: contract.FinishInstance) -> contract.InstanceState:

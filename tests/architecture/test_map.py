@@ -124,7 +124,7 @@ def test_nothing_but_a_heartbeat_is_a_sign_of_life():
 
 def test_what_starts_again_needs_a_checkpoint_and_a_kill_needs_none():
     """The desk may set how old the last checkpoint may be (runbooks/decisions/0016-checkpoints.md)."""
-    assert [o.name for o in OPERATIONS if o.needs_checkpoint] == ["resurrect", "account link"]
+    assert [o.name for o in OPERATIONS if o.needs_checkpoint] == ["resurrect", "account link", "allocation run"]
 
 
 def test_names_words_and_routes_are_unique():
