@@ -459,7 +459,6 @@ OPERATIONS: tuple[Operation, ...] = (
         result="blaidctl.allocation.contract:Allocation",
         prepare="blaidctl.allocation.service:prepared",
         outside="blaidctl.allocation.service:compute",
-        needs_checkpoint=True,
         handler="blaidctl.allocation.service:run",
         files=("policy",),
         writes=True,
