@@ -40,10 +40,10 @@ def leaf(found: Sequence[Row], size: int = 3, **changes: object) -> str:
 
 @given(books.books(), st.integers(1, 30), st.randoms(use_true_random=False))
 def test_neither_batches_nor_ids_nor_imports_nor_the_order_of_files_matter(
-    book: list[Fill], size: int, shuffler: object
+    book: list[Fill], size: int, shuffler: random.Random
 ):
     shuffled = list(book)
-    shuffler.shuffle(shuffled)  # type: ignore[attr-defined]
+    shuffler.shuffle(shuffled)
     again = [(*row[:2], row[2] + 1000, *row[3:11], 77) for row in rows(shuffled)]
     assert leaf(again, size) == leaf(rows(book), 1)
 

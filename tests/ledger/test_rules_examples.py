@@ -31,7 +31,7 @@ def test_one_ledger_realizes_what_its_lot_method_says(method: LotMethod, gross: 
     found = figures(asked(lot_method=method), fills("BUY 1 @ 10", "BUY 1 @ 20", "SELL 1 @ 30"))
     assert found.gross == gross
     (position,) = found.positions
-    assert (position.quantity, position.cost, position.average_price) == (1, cost, cost)
+    assert (position.quantity, position.cost, position.average_price, position.lots) == (1, cost, cost, 1)
 
 
 def test_average_of_unequal_parts_weighs_them():

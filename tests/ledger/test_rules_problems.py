@@ -174,6 +174,14 @@ def test_fills_out_of_order_stop_the_engine():
         engine.compute(asked(), [found, found[-1:]])
 
 
+def test_time_comes_before_ids():
+    first, second = rows(fills("BUY 1 @ 1", "BUY 1 @ 2"))
+    first, second = (first[0], "b", *first[2:]), (second[0], "a", *second[2:])
+    assert engine.compute(asked(), [[first, second]]).figures is not None
+    with pytest.raises(OutOfOrderError, match="came after"):
+        engine.compute(asked(), [[second, first]])
+
+
 def test_fills_of_one_moment_out_of_order_stop_the_engine():
     one, other = (rows([Fill(minute(0), name, BTC, "BUY", Decimal(1), Decimal(1))])[0] for name in "ab")
     assert engine.compute(asked(), [[one], [other]]).figures is not None
