@@ -101,13 +101,20 @@ def _keys(settings: Settings) -> tuple[Signer, list[Verifier]]:
 def _kept(settings: Settings) -> dict[Sink, list[str]]:
     """Return the names of the notes of every sink. Raises CheckpointSinkFailed for all that cannot be read."""
     kept, failed = {}, {}
+    folders = set()
     for path in settings.checkpoint_sinks:
         try:
             kept[Sink(path)] = Sink(path).names()
+            folders.add((path.stat().st_dev, path.stat().st_ino))
         except OSError as error:
             failed[path] = sinks.said(error)
     if failed:
         raise sinks.sink_failed(failed, "no note was written to any sink")
+    if len(folders) < len(kept):
+        raise SettingsInvalid(
+            "BLAIDCTL_CHECKPOINT_SINKS names one folder twice, by a link or a mount: it is no second witness",
+            missing=["checkpoint_sinks: at least two different folders"],
+        )
     return kept
 
 
