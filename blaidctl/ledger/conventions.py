@@ -14,8 +14,8 @@ _LOTS = {
 _BASES = {
     Basis.REALIZED: "REALIZED: results count when a lot closes; open positions count nothing",
     Basis.MARKED: (
-        "MARKED: looked at once a UTC day, at its end, every open position at that day's last mark (on days without"
-        " trading, the mark of the last day with trading)"
+        "MARKED: looked at once a UTC day, at its end (as_of at midnight is the end of the day before), every open"
+        " position at that day's last mark, on a day without trading at that of the last day with trading"
     ),
 }
 _WHOLE_ACCOUNT = "every fill of the bot on the account, and the fees of the account"

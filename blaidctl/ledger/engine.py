@@ -41,7 +41,7 @@ _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
 #: Above every time of its day, below every time of the next one.
 _PAST = "U"
-_DAY_END = "T23:59:59.999999Z"
+_DAY_START, _DAY_END = "T00:00:00.000000Z", "T23:59:59.999999Z"
 #: How far back the last day is looked for on which an instrument traded.
 _LONGEST_BREAK_DAYS = 366
 
@@ -518,7 +518,8 @@ class _Engine:
         """Take in what lies between the last fill and as_of, and sum up."""
         self._advance(self._question.as_of)
         self._see()
-        self._end_day(self._question.as_of)
+        if self._busy or not self._question.as_of.endswith(_DAY_START):
+            self._end_day(self._question.as_of)  # a day that has only just begun is no day yet
         self._tell()
         positions = tuple(self._position(book) for _, book in sorted(self._books.items()) if book.held[0])
         problems = self._problems.listed()

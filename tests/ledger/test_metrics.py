@@ -86,6 +86,17 @@ def test_as_of_ends_the_ledger_there_and_a_position_stays_open(cli: CommandLine,
     ]
 
 
+def test_midnight_is_the_end_of_the_day_before_and_needs_no_mark_of_its_own(cli: CommandLine, database: Database):
+    whole(database)
+    words = ("--basis", "MARKED", "--by-day", "--as-of")
+    midnight = figures(metrics(cli, *words, "2026-01-07T00:00:00Z"))
+    late = figures(metrics(cli, *words, "2026-01-06T23:59:59.999999Z"))
+    assert [(day["day"], day["equity"]) for day in midnight["days"]] == [
+        (day["day"], day["equity"]) for day in late["days"]
+    ]
+    assert (midnight["equity"], midnight["unrealized"]) == (late["equity"], late["unrealized"])
+
+
 def test_as_of_in_the_future_or_without_a_zone_is_refused(cli: CommandLine, database: Database):
     whole(database)
     future = (datetime.now(UTC) + timedelta(days=1)).isoformat()
