@@ -9,7 +9,7 @@ import pytest
 import blaidctl
 from blaidctl.allocation.vocabulary import Method
 from tests.accounts.desk import REASON
-from tests.allocation.desk import desk, differs, proven, result, run, start, tamper, trade
+from tests.allocation.desk import desk, differs, proven, result, run, start, tamper, trade, unguard
 from tests.allocation.work import policy_text
 from tests.instruments.work import text
 from tests.kill.fleet import BACK, WHY, done, refused, verified
@@ -119,7 +119,7 @@ def test_the_log_names_a_run_that_does_not_agree_with_itself(cli: CommandLine, d
     for _ in range(3):
         done(run(cli))
     verified(cli)
-    database.drop_triggers()
+    unguard(database)
     database.sql("UPDATE allocation_lines SET amount = '399' WHERE bot_id = 'a1' AND run_id = 1")
     database.sql("UPDATE allocation_lines SET weight = '1/2' WHERE bot_id = 'a1' AND run_id = 2")
     database.sql("UPDATE allocation_lines SET metrics = '[]' WHERE bot_id = 'a1' AND run_id = 3")
@@ -138,9 +138,8 @@ def test_the_log_names_a_run_that_is_gone(cli: CommandLine, sqlite_database: Dat
     desk(cli, "a1")
     for _ in range(2):
         done(run(cli))
-    database = sqlite_database
-    database.drop_triggers()
-    connection = database.raw()
+    unguard(sqlite_database)
+    connection = sqlite_database.raw()
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("DELETE FROM allocation_runs")
     connection.close()
