@@ -96,8 +96,7 @@ class Draft:
             self.exact = False
             value = str(value)
         elif kind is float:
-            self.exact = False
-            value = repr(value)
+            value = repr(value)  # of a database whose rows are all marked: its shortest text
         elif kind is int:
             value = str(value)
         if not isinstance(value, str):

@@ -176,6 +176,12 @@ def test_a_fee_of_0_is_one_in_the_currency_of_the_price():
     assert (fill.fee, fill.fee_currency) == (Decimal(0), "USD")
 
 
+def test_there_is_one_zero():
+    (fill,) = records("csv", own_csv({"fee": "-0"}))
+    assert isinstance(fill, Fill)
+    assert str(fill.fee) == "0"
+
+
 def test_a_currency_without_a_fee_says_nothing():
     (fill,) = records("csv", own_csv({"fee": ""}))
     assert isinstance(fill, Fill)

@@ -333,6 +333,16 @@ def test_a_rate_that_no_exchange_confirmed_counts_only_if_it_is_one(tmp_path: Pa
     )
 
 
+def test_the_cost_of_a_trade_is_its_one_order_s_whatever_else_was_tried_and_not_filled(tmp_path: Path):
+    tried = """
+        INSERT INTO orders (id, ft_trade_id, ft_order_side, ft_pair, ft_is_open, ft_amount, ft_price, order_id, amount,
+            filled)
+        VALUES (99, 1, 'buy', 'BTC/USDT', 0, 1, 1, 'tried', 1, 0)
+        """
+    found = records("freqtrade", database(tmp_path, "freqtrade", tried))
+    assert (fills(found)[0].fee, fills(found)[0].fee_currency) == (D("0.000171"), "BNB")
+
+
 def test_a_stop_on_the_exchange_is_told_by_its_own_side(tmp_path: Path):
     long_stop = "UPDATE trades SET is_short = 0 WHERE id = 3"
     said = "UPDATE orders SET side = 'buy' WHERE id = 8"
