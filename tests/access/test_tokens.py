@@ -31,7 +31,8 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(cli: CommandLine, datab
     assert made["token"] not in run.stderr
     entry = entries(database)[-1]
     assert (entry["action"], entry["what"]["target"]) == ("token add", {"token": made["token_id"]})
-    assert entry["what"]["after"] == {"user": "alice", "label": "desk dashboard"}
+    digest = bytes(sha256).hex()
+    assert entry["what"]["after"] == {"user": "alice", "label": "desk dashboard", "sha256": digest}
     verified(cli)
 
 

@@ -297,8 +297,12 @@ def on_accounts(cli: CommandLine, database: Database) -> None:
     done(cli("account", "unlink", "b1"))
     instance(cli, "a1")
     instance(cli, "a2", account="acct-2", running=False)
-    old = instance(cli, "b2")
-    database.sql(f"UPDATE bot_instances SET account_id = 'acct-1' WHERE id = {old}")
+    at = "2026-01-01T00:00:00.000000Z"
+    database.sql(
+        "INSERT INTO bot_instances (bot_id, account_id, status, host, pid, attempt, started_at, heartbeat_at)"
+        " VALUES ('b2', 'acct-1', 'RUNNING', 'here', 4711, 1, ?, ?)",
+        (at, at),
+    )
 
 
 def test_an_account_is_where_a_bot_is_linked_or_runs_now(cli: CommandLine):
