@@ -162,9 +162,7 @@ def test_a_downgrade_destroys_what_it_said_and_the_way_up_is_open(
     if to == "base":
         assert (told["checked"]["chain"], {row["entry_hash"] for row in told["rows"][-1:]}) == ("GONE", {None})
     else:
-        assert [row["audit_seq"] for row in told["rows"]] == [what["seq"] for what in _entries(database)][
-            -len(told["rows"]) :
-        ]
+        assert [row["audit_seq"] for row in told["rows"]] == _seqs(database)[-len(told["rows"]) :]
         assert _what(database, "db downgrade")[-1]["after"] == {"revision": to}
 
     up = result(cli("db", "upgrade", "--yes"))
@@ -175,9 +173,8 @@ def test_a_downgrade_destroys_what_it_said_and_the_way_up_is_open(
     assert cli("user", "add", "bob").code == 0
 
 
-def _entries(database: Database) -> list[dict[str, Any]]:
-    rows = database.sql("SELECT seq FROM audit_log WHERE action = 'db downgrade' ORDER BY seq")
-    return [{"seq": seq} for (seq,) in rows]
+def _seqs(database: Database) -> list[int]:
+    return [seq for (seq,) in database.sql("SELECT seq FROM audit_log WHERE action = 'db downgrade' ORDER BY seq")]
 
 
 def test_what_a_downgrade_dropped_is_said_by_verification_ever_after(database: Database, cli: CommandLine):
@@ -198,7 +195,7 @@ def test_what_a_downgrade_dropped_is_said_by_verification_ever_after(database: D
 
 
 def test_rows_that_come_after_the_confirmation_stop_a_downgrade(
-    database: Database, cli: CommandLine, everything: Everything, monkeypatch: pytest.MonkeyPatch
+    database: Database, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ):
     fill(cli)
     number = cli("db", "downgrade", "0007").error["missing_requirements"][0].split()[1].rstrip(":")
@@ -215,7 +212,7 @@ def test_rows_that_come_after_the_confirmation_stop_a_downgrade(
     run = cli("db", "downgrade", "0007", "--confirm-rows", number)
     assert refused(run) == (4, "CONFIRMATION_STALE")
     assert "currencies" in run.error["message"]
-    del everything
+    assert ("XRP",) in database.sql("SELECT code FROM currencies")
 
 
 @pytest.mark.parametrize("words", [("9999",), ("head",), ("",)], ids=repr)
@@ -266,10 +263,6 @@ def test_at_a_terminal_a_downgrade_shows_what_is_destroyed_and_wants_its_number(
     database: Database, cli: CommandLine, process: ProcessCommandLine
 ):
     fill(cli)
-    rows = sum(
-        count for (count,) in (database.sql(f"SELECT count(*) FROM {t}")[0] for t in ("api_tokens", "kill_events"))
-    )
-    del rows
     number = cli("db", "downgrade", "0008").error["missing_requirements"][0].split()[1].rstrip(":")
     for typed, code in (("y", 2), (number, 0)):
         terminal = _at_a_terminal(process, "db", "downgrade", "0008")
@@ -387,7 +380,7 @@ def test_a_server_that_goes_away_while_it_migrates_leaves_the_outcome_open_and_t
 
 
 def test_a_migration_waits_for_a_lock_only_so_long(
-    postgres_database: Database, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+    postgres_database: Database, cli: CommandLine, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ):
     seen: list[str] = []
     applied = migrate.upgrade_database
@@ -401,13 +394,8 @@ def test_a_migration_waits_for_a_lock_only_so_long(
 
         applied(database, begun=ask, **named)
 
-    migrate.downgrade_database(_product(postgres_database), to=REVISIONS[-2])
+    with contextlib.closing(opened(postgres_database)) as product:
+        migrate.downgrade_database(product, to=REVISIONS[-2])
     monkeypatch.setattr(migrate, "upgrade_database", look)
     result(cli("db", "upgrade", "--yes"))
     assert set(seen) == {"30s"}
-
-
-def _product(database: Database) -> db.Database:
-    from tests.database.desk import opened_once
-
-    return opened_once(database)
