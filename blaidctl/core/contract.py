@@ -97,6 +97,8 @@ class Result(BaseModel):
     below: ClassVar[tuple[str, ...]] = ()
     #: Further fields that hold rows: field → its columns; each is drawn as a table of its own, below.
     tables: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    #: "module:function" of (result, width) that draws for a person what its table would be too long for.
+    picture: ClassVar[str] = ""
     #: Fields that are shown once and never stored for replay.
     secret: ClassVar[frozenset[str]] = frozenset()
 

@@ -123,6 +123,8 @@ def _pictured(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequen
     model = resolve(answer.operation.result)
     if not rows:
         main = None
+    elif model.picture:
+        main = resolve(model.picture)(answer.result, width())
     elif model.table_of is None:
         main = record(rows[0], columns, width())
     else:

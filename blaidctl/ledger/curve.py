@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from blaidctl.ledger import amounts, metrics, read_contract
+from blaidctl.ledger import amounts, metrics, read_contract, report
 from blaidctl.ledger.rules import Ratio
 
 if TYPE_CHECKING:
@@ -125,12 +125,20 @@ def drawn(tx: Tx, request: read_contract.ShowEquity) -> Curve:
 
 
 def equity(tx: Tx, request: read_contract.ShowEquity) -> read_contract.EquityCurve:
-    """Answer `ledger equity`."""
+    """Answer `ledger equity`; write the page that it is asked for."""
+    page = report.check(request.html) if request.html else None
     curve = drawn(tx, request)
     numbers = curve.computed.numbers
+    points = [_told(point) for point in curve.points]
+    sha256 = None
+    if page is not None:
+        figures = metrics.as_result(curve.computed, by_month=True).body()
+        sha256 = report.write(page, figures, [point.body() for point in points])
     return read_contract.EquityCurve(
         **metrics.provenance(curve.computed),
-        points=[_told(point) for point in curve.points],
+        points=points,
+        html=str(page) if page else None,
+        html_sha256=sha256,
         total=curve.total,
         left_out=curve.total - len(curve.points),
         equity=numbers["equity"],

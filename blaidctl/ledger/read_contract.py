@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from blaidctl.core.contract import LookupId, Request, Result
-from blaidctl.ledger.vocabulary import Basis, LotMethod
+from blaidctl.core.contract import Finding, LookupId, Request, Result
+from blaidctl.instruments.contract import FilePath
+from blaidctl.ledger.vocabulary import Basis, Discrepancy, LotMethod
 
 #: With its zone: a time without one is refused.
 Moment = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
@@ -184,6 +185,8 @@ class ShowEquity(Asked):
 
     #: Of the points; beyond, the curve is thinned.
     limit: Annotated[int, Field(ge=10, le=10_000_000)] = 1_000
+    #: Where a page with picture, figures and hashes is written to.
+    html: FilePath | None = None
 
 
 class EquityPoint(Result):
@@ -202,6 +205,7 @@ class EquityCurve(Provenance):
 
     table_of: ClassVar = "points"
     columns: ClassVar = ("at", "equity", "peak", "drawdown", "fraction")
+    picture: ClassVar = "blaidctl.ledger.picture:equity"
     tables: ClassVar = {
         "drawdowns": ("drawdown", "money", "fraction", "start", "trough", "recovery"),
         "undefined": ("field", "reason"),
@@ -209,10 +213,13 @@ class EquityCurve(Provenance):
         "source_tables": ("table", "rows"),
     }
     below: ClassVar = (
-        "bot_id", "account_id", "currency", "since", "as_of", "total", "left_out", "input_hash", "output_hash",
-        "code_version", "version",
+        "bot_id", "account_id", "currency", "since", "as_of", "total", "left_out", "html", "html_sha256", "input_hash",
+        "output_hash", "code_version", "version",
     )  # fmt: skip
     points: list[EquityPoint]
+    #: The page that was written, and its SHA-256.
+    html: str | None = None
+    html_sha256: str | None = None
     #: How many points the curve has, and how many of them are not among these.
     total: int
     left_out: int
@@ -220,3 +227,61 @@ class EquityCurve(Provenance):
     peak: str
     drawdowns: list[DrawdownLine]
     undefined: dict[str, str]
+
+
+# ---- a statement beside the ledger -----------------------------------------------------------------------------------
+
+
+class Reconcile(Request):
+    """A statement of a broker or a backend, held against the ledger of an account."""
+
+    file: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    account: LookupId
+    #: `statement` (blaidctl's own JSON), or a format of `ledger import`.
+    format: Literal["statement", "csv", "ndjson", "freqtrade", "hummingbot", "ccxt", "alpaca", "ibkr"] = "statement"
+    #: Narrow the ledger to what the statement is about.
+    bot: LookupId | None = None
+    instance: RowId | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    timezone: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    lot_method: LotMethod = LotMethod.FIFO
+
+
+class Difference(Result):
+    """One thing that is not the same on both sides."""
+
+    difference: Discrepancy
+    #: The fill, the total or the position.
+    what: str
+    field: str | None
+    ledger: str | None
+    statement: str | None
+
+
+class Reconciled(Result):
+    """What was compared, and every difference."""
+
+    table_of: ClassVar = "differences"
+    columns: ClassVar = ("difference", "what", "field", "ledger", "statement")
+    tables: ClassVar = {"compared": ("compared", "count")}
+    below: ClassVar = (
+        "agrees", "count", "not_listed", "account_id", "bot_id", "instance", "since", "until", "source",
+        "source_sha256", "input_hash",
+    )  # fmt: skip
+    agrees: bool
+    count: int
+    not_listed: int
+    differences: list[Difference]
+    #: What was compared: fills, fields, totals, positions → how many.
+    compared: dict[str, int]
+    account_id: str
+    bot_id: str | None
+    instance: int | None
+    since: str | None
+    until: str
+    source: str
+    source_sha256: str
+    #: Of the figures that totals and positions were compared with.
+    input_hash: str | None
+    finding: Finding | None = Field(default=None, exclude=True)

@@ -85,3 +85,15 @@ class ProblemKind(StrEnum):
     NO_FEE = "NO_FEE"
     NO_RATE = "NO_RATE"
     NO_MARK = "NO_MARK"
+
+
+class Discrepancy(StrEnum):
+    """How a statement and the ledger differ."""
+
+    #: The statement has it, the ledger does not.
+    MISSING_HERE = "MISSING_HERE"
+    #: The ledger has it, the statement does not.
+    MISSING_THERE = "MISSING_THERE"
+    FIELD = "FIELD"
+    TOTAL = "TOTAL"
+    POSITION = "POSITION"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from blaidctl.core import clock, errors, present, remains
+from blaidctl.core import clock, errors, outfile, present, remains
 from blaidctl.core.command import chosen_output, write_out
 from blaidctl.core.execute import check_schema, execute, invalid_request
 from blaidctl.core.operation import the_map
@@ -49,7 +49,7 @@ _ALL = 2**31 - 1
 def reap(ctx: Context, asked: Mapping[str, Any], output: Output | None, *, dry_run: bool = False) -> int:
     """Carry out one run; return 0, or raise what makes it answer otherwise (exit 1: something was found and left)."""
     request = _validated(asked)
-    target = textfile.check(request.textfile) if request.textfile else None
+    target = outfile.check(request.textfile, "textfile") if request.textfile else None
     run = Run(ctx, request, dry_run=dry_run)
     answer = run.answer()
     lost = _metrics_lost(run, answer, target) if target and not dry_run else None

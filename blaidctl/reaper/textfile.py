@@ -1,24 +1,20 @@
 """The figures of a run in Prometheus' text format, for node_exporter's textfile collector.
 
-Written as a whole or not at all: into a temporary file of the same folder, then renamed over the old one. A run that
-fails writes nothing; the time of the last run that did is among the figures, and grows old.
+A run that fails writes nothing; the time of the last run that did is among the figures, and grows old.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core.errors import InvalidRequest, OutputLost
+from blaidctl.core import outfile
+from blaidctl.core.errors import OutputLost
 from blaidctl.jobs.vocabulary import LeftReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from pathlib import Path
 
 #: Figures of the result → what they say.
 _GAUGES = {
@@ -32,45 +28,13 @@ _GAUGES = {
     "stops_confirmed": "Of those, proven and recorded.",
     "processes_killed": "Left-over processes that the last run killed on this host.",
 }
-_LOOKED_AT_BYTES = 4096
-#: Readable by node_exporter, which runs as a user of its own.
-_MODE = 0o644
-
-
-def check(path: str) -> Path:
-    """Return where the figures go. Raises InvalidRequest before anything is done, when they cannot go there."""
-    try:
-        target = Path(path).absolute()
-        if not target.parent.is_dir():
-            raise _invalid(f"there is no folder {target.parent}")
-        if not os.access(target.parent, os.W_OK | os.X_OK):
-            raise _invalid(f"the folder {target.parent} cannot be written to")
-        if target.is_dir() or not target.name:
-            raise _invalid(f"{target} is a folder")
-        if os.path.lexists(target) and not _may_be_replaced(target):
-            raise _invalid(f"{target} is a device, a link or a file that is no text; it would be lost")
-    except OSError as error:  # a folder that is gone or closed, a name that is too long
-        raise _invalid(f"{path}: {error.strerror}") from None
-    return target
-
-
-def _may_be_replaced(target: Path) -> bool:
-    """Say whether a file of text stands there: the figures are renamed over it, be it /dev/null or a database."""
-    if not stat.S_ISREG(target.lstat().st_mode):
-        return False
-    with target.open("rb") as file:
-        return b"\0" not in file.read(_LOOKED_AT_BYTES)
-
-
-def _invalid(why: str) -> InvalidRequest:
-    return InvalidRequest(f"--textfile is invalid: {why}", missing=[f"textfile: {why}"])
 
 
 def write(path: Path, run: Mapping[str, Any], finished_at: datetime, reasons: Mapping[LeftReason, int]) -> None:
     """Write the figures of a run; OutputLost when they cannot be written whole."""
     text = _text(run, finished_at, reasons)
     try:
-        _replace(path, text)
+        outfile.replace(path, text)
     except OSError as error:
         raise OutputLost(
             f"the metrics could not be written to {path} ({error.strerror})",
@@ -96,18 +60,3 @@ def _text(run: Mapping[str, Any], finished_at: datetime, reasons: Mapping[LeftRe
     ):
         Gauge(f"blaidctl_reaper_{name}", sentence, registry=registry).set(value)
     return generate_latest(registry)
-
-
-def _replace(path: Path, text: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(descriptor, _MODE)
-            os.fsync(descriptor)
-        os.replace(temporary, path)  # noqa: PTH105 - one atomic call of the system
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108 - as above
-        raise
