@@ -99,7 +99,7 @@ def application() -> typer.Typer:
     app.command("serve")(serve)
     jobs.app.command("reap")(reaper.reap)
     ledger.app.command("pull")(providers.pull)
-    for reading in (ledger_reading.metrics, ledger_reading.equity):
+    for reading in (ledger_reading.metrics, ledger_reading.equity, ledger_reading.reconcile):
         ledger.app.command(reading.__name__)(reading)
     groups = dict(_GROUPS)
     for name, group in groups.items():

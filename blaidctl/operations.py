@@ -435,6 +435,16 @@ OPERATIONS: tuple[Operation, ...] = (
         handler="blaidctl.ledger.curve:equity",
         patient=True,
     ),
+    Operation(
+        name="ledger reconcile",
+        summary="Compare a statement with the ledger: each difference.",
+        words=("ledger", "reconcile"),
+        request="blaidctl.ledger.read_contract:Reconcile",
+        result="blaidctl.ledger.read_contract:Reconciled",
+        handler="blaidctl.ledger.reconcile:reconcile",
+        files=("file",),
+        patient=True,
+    ),
     *(
         Operation(
             name=f"ledger {word}",
@@ -446,7 +456,6 @@ OPERATIONS: tuple[Operation, ...] = (
             finding="F-006",
         )
         for word, summary, path in (
-            ("reconcile", "Compare the ledger with a statement.", ""),
         )
     ),
     Operation(

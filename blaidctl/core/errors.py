@@ -223,6 +223,16 @@ class ProviderNotOk(Findings):
     )
 
 
+class LedgerDiffers(Findings):
+    """The statement and the ledger differ."""
+
+    error_code = "LEDGER_DIFFERS"
+    next_steps = (
+        "Look at each difference: which side the venue confirms is a question for the venue (runbooks/wrong-pnl.md).",
+        "Import what is missing here; take back a wrong fill with a reversal and import the right one.",
+    )
+
+
 class PlayFailed(Findings):
     """The quickstart saw something that must not be."""
 

@@ -43,6 +43,7 @@ CODES = {
     "REAP_INCOMPLETE": (1, 200),
     "CLOCK_ANOMALY": (1, 200),
     "PROVIDER_NOT_OK": (1, 200),
+    "LEDGER_DIFFERS": (1, 200),
     "PLAY_FAILED": (1, 200),
     "ALLOCATION_DIFFERS": (1, 200),
     "FILL_AFTER_KILL": (1, 200),
