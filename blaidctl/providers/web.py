@@ -63,6 +63,8 @@ class Web:
             **headers,
         }
         self._largest = largest
+        #: Made once, and before any limit of time runs: reading the authorities takes a while.
+        self._trust = _trust()
 
     async def get(self, url: str, parameters: Mapping[str, str], judge: Callable[[Reply], None]) -> Reply:
         """Return an answer that `judge` lets pass. Raises FailedError."""
@@ -91,7 +93,7 @@ class Web:
                 asyncio.timeout(self.timeout_s),
                 # A line of its own for each request: one that was cut off by the other side is never used again.
                 httpx.AsyncClient(
-                    verify=_trust(),
+                    verify=self._trust,
                     trust_env=False,
                     follow_redirects=False,
                     timeout=httpx.Timeout(self.timeout_s, connect=min(MOST_CONNECT_S, self.timeout_s)),

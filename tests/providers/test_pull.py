@@ -39,7 +39,7 @@ def test_a_pull_takes_every_page_and_the_next_one_goes_on_from_there(database: D
         second = done(pull(cli)).json["result"]
         # What stands on the last page of the first pull is read again, and known.
         assert (second["rows_new"], second["rows_known"]) == (3, 1)
-        assert [path for path in provider.asked if "/fills" in path][0] == "/fills?cursor=at-4"
+        assert next(path for path in provider.asked if "/fills" in path) == "/fills?cursor=at-4"
         assert len(_ids(database)) == 8
         assert (cli("audit", "verify").code, state(cli)) == (0, "OK")
         imports = database.sql("SELECT format, provider_id, rows_new FROM ledger_imports ORDER BY id")
@@ -68,10 +68,15 @@ def test_a_provider_that_fails_in_the_middle_leaves_nothing_and_stops_everything
         assert state(cli) == "DEGRADED"
         no = cli("guard", BOT)
         assert no.code == 1
-        assert [reason.partition(":")[0] for reason in no.json["result"]["reasons"]] == ["PROVIDER_DEGRADED", "PULL_FAILED"]
+        assert [reason.partition(":")[0] for reason in no.json["result"]["reasons"]] == [
+            "PROVIDER_DEGRADED",
+            "PULL_FAILED",
+        ]
         incomplete = _metrics(cli)
         assert (incomplete.code, incomplete.error["error_code"]) == (4, "METRICS_INCOMPLETE")
-        assert any(line.startswith(f"providers: {PROVIDER} of account") for line in incomplete.error["missing_requirements"])
+        assert any(
+            line.startswith(f"providers: {PROVIDER} of account") for line in incomplete.error["missing_requirements"]
+        )
 
         provider.recover()
         assert pull(cli).code == 8, "one good look is not enough to be OK again"
@@ -81,7 +86,7 @@ def test_a_provider_that_fails_in_the_middle_leaves_nothing_and_stops_everything
         provider.asked.clear()
         again = done(pull(cli)).json["result"]
         assert (again["rows_new"], again["rows_known"]) == (4, 2)
-        assert [path for path in provider.asked if "/fills" in path][0] == "/fills"
+        assert next(path for path in provider.asked if "/fills" in path) == "/fills"
         assert done(cli("guard", BOT)).json["result"]["answer"] == "MAY_TRADE"
         done(_metrics(cli))
         assert cli("audit", "verify").code == 0

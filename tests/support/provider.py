@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ACCOUNT, BOT, PROVIDER = "alice-paper", "momo-1", "feed"
 #: One failed look degrades, two block, two good ones lead a step back; no waiting for a hanging server.
 QUICK = {
-    "degrade-after": "1", "block-after": "3", "recover-after": "2", "timeout-s": "1", "attempts": "1",
+    "degrade-after": "1", "block-after": "3", "recover-after": "2", "timeout-s": "3", "attempts": "1",
     "stale-after-s": "60",
 }  # fmt: skip
 
@@ -60,7 +60,9 @@ def desk(cli: CommandLine) -> None:
     done(cli("instrument", "load", SAMPLE))
 
 
-def add(cli: CommandLine, rehearsal: Rehearsal, *more: str, kind: str = "paged", name: str = PROVIDER, **limits: str) -> Run:
+def add(
+    cli: CommandLine, rehearsal: Rehearsal, *more: str, kind: str = "paged", name: str = PROVIDER, **limits: str
+) -> Run:
     """Register a provider in front of a rehearsal."""
     paths = {"paged": "/fills", "alpaca": "/activities"}
     urls = ["--check-url", rehearsal.url("/check")]
