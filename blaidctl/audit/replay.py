@@ -69,8 +69,8 @@ def _new_token(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 def _started(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     target, after = entry["what"]["target"], dict(entry["what"]["after"])
     facts = {
-        "bot_id": target["bot"], "account_id": after.pop("account", ...), "attempt": 1, "pid": None, "stop_reason": None,
-        "exit_status": None, "stop_confirmed_at": None,
+        "bot_id": target["bot"], "account_id": after.pop("account", ...), "attempt": 1, "pid": None,
+        "stop_reason": None, "exit_status": None, "stop_confirmed_at": None,
     }  # fmt: skip
     yield str(target["instance"]), facts | after
 
