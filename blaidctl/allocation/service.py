@@ -9,6 +9,7 @@ their entry.
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from blaidctl.allocation import contract, inputs, outcome, policy, queries, rule
 from blaidctl.allocation.events import ALLOCATION_LINES, ALLOCATION_RUNS
 from blaidctl.allocation.inputs import Asked, Bot, Pinned
 from blaidctl.core import errors
+from blaidctl.core.canonical import canonical
 from blaidctl.core.decimals import EXACT, text_of
 from blaidctl.core.execute import Tx
 from blaidctl.core.types import time_text
@@ -207,8 +209,14 @@ def list_runs(tx: Tx, request: contract.ListAllocations) -> contract.AllocationL
     )
 
 
+def _in_order(row: Row) -> Row:
+    """Return a row whose JSON values have their keys in one order: each engine keeps them in another."""
+    return {name: json.loads(canonical(value)) if isinstance(value, dict) else value for name, value in row.items()}
+
+
 def _result(row: Row, lines: Sequence[Row]) -> contract.Allocation:
     names = contract.Allocation.model_fields
+    row, *lines = (_in_order(found) for found in (row, *lines))
     return contract.Allocation(
         run_id=row["id"],
         allocated=EXACT.subtract(row["capital"], row["remainder"]),

@@ -78,8 +78,8 @@ def test_both_engines_give_the_same_bytes(cli: CommandLine, sqlite_database: Dat
         proven(cli)
         proven(cli, 2)
     one, other = (
-        json.dumps({k: v for k, v in run_.items() if k not in {"created_at", "trace_id"}}, sort_keys=True)
-        for run_ in found
+        json.dumps({name: value for name, value in made.items() if name not in {"created_at", "trace_id"}})
+        for made in found
     )
     assert one == other
     runs = done(cli("allocation", "list")).json["result"]["runs"]
