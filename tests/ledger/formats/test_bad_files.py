@@ -51,12 +51,19 @@ LAYOUTS = [*TEXTS, *sorted(formats.DATABASES)]
 ZONE = "America/New_York"
 
 
+class _Contents(dict[FileFormat, bytes]):
+    """Hypothesis writes down what a test is given, and warns when that is long."""
+
+    def __repr__(self) -> str:
+        return "the samples"
+
+
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory) -> dict[FileFormat, bytes]:
     """The bytes of a sound file of each format."""
     folder = tmp_path_factory.mktemp("databases")
     found = {layout: (DATA / name).read_bytes() for layout, name in TEXTS.items()}
-    return found | {layout: database(folder, layout).read_bytes() for layout in formats.DATABASES}
+    return _Contents(found | {layout: database(folder, layout).read_bytes() for layout in formats.DATABASES})
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +75,8 @@ def read(layout: FileFormat, content: bytes, place: Path) -> list | None:
     """Read bytes as a format: its records, or None for a file that is refused. Anything else fails the test."""
     source: bytes | Path = content
     if layout in formats.DATABASES:
+        for left in place.glob("broken.sqlite*"):  # a flipped bit may ask for a log beside the database
+            left.unlink()
         source = place / "broken.sqlite"
         source.write_bytes(content)
     try:
@@ -99,11 +108,11 @@ def test_a_file_that_is_cut_off_gives_records_or_one_error(contents, place, layo
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @BROKEN
-@given(data=st.data())
-def test_flipped_bits_give_records_or_one_error(contents, place, layout: FileFormat, data: st.DataObject):
+@given(flips=st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 7)), min_size=1, max_size=8))
+def test_flipped_bits_give_records_or_one_error(contents, place, layout: FileFormat, flips: list[tuple[int, int]]):
     broken = bytearray(contents[layout])
-    for _ in range(data.draw(st.integers(1, 8))):
-        broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    for at, bit in flips:
+        broken[at % len(broken)] ^= 1 << bit
     read(layout, bytes(broken), place)
 
 
