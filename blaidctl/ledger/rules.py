@@ -15,7 +15,8 @@ The conventions, which are printed with every number:
 - FIFO closes the oldest lot first. AVERAGE closes a part of the whole: its cost is rounded down (towards minus
   infinity) to 10^-36 of the quote currency, the remainder stays; the last part takes all that is left.
 - REALIZED equity moves with realized results, fees and flows. MARKED equity is looked at once a UTC day, at its end
-  (the last one at as_of), with every open position at that day's mark.
+  (the last one at as_of), with every open position at that day's mark and rate. On a day on which its instrument does
+  not trade, the mark and the rate of the last day on which it did stand.
 - The first peak is the starting capital. A flow moves equity and peak alike; a fee of the account moves equity only.
   A drawdown starts at the last moment at the peak, ends when equity is back there; of equal ones the earliest counts.
 

@@ -229,6 +229,18 @@ def test_on_a_day_without_trading_the_last_mark_stands():
     assert (found.unrealized, found.positions[0].unrealized) == (-10, -10)
 
 
+def test_on_a_day_without_trading_the_last_rate_stands_too():
+    """100 pounds bought on Friday the 9th, marked at 150 pence and 2 dollars; no rate is asked for at the weekend."""
+    book = [Fill(at(9), "a", VOD, "BUY", Decimal(100), Decimal(100))]
+    weekdays = question(
+        marks={VOD: {"2026-01-09": Decimal(150)}},
+        rates={("GBP", "USD"): {"2026-01-09": Decimal(2)}},
+        basis=Basis.MARKED,
+        trades_on=lambda _, day: day not in {"2026-01-10", "2026-01-11"},
+    )
+    assert figures(weekdays, book).unrealized == 100
+
+
 def test_what_is_open_at_the_end_is_marked_then():
     marks = {BTC: {day: Decimal(13) for day in books.DAYS}}
     found = figures(asked(marks=marks, basis=Basis.MARKED), fills("SELL 2 @ 10"))
