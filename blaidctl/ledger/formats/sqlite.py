@@ -32,6 +32,8 @@ _LONGEST_VALUE = 1024 * 1024
 _PAGES_A_STEP = 4_096
 #: How long a copy waits at least for a database that is in use; a bot's transactions are short.
 _PATIENCE_S = 1
+#: What is raised against a database: sqlite3 cannot even word an error that quotes text which is no UTF-8.
+_AGAINST = (sqlite3.Error, UnicodeDecodeError)
 _HASH_BYTES = 1024 * 1024
 
 
@@ -86,7 +88,7 @@ class Snapshot:
     def _refusing(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except _AGAINST as error:
             raise self.invalid(f"cannot be read on: {error}") from None
 
 
@@ -169,7 +171,7 @@ def _backed_up(path: str, patience_s: int, progress: Any, copy: Path) -> None:
             contextlib.closing(sqlite3.connect(copy)) as target,
         ):
             source.backup(target, pages=_PAGES_A_STEP, progress=tell)
-    except sqlite3.Error as error:
+    except _AGAINST as error:
         raise errors.FileInvalid(
             f"{path} cannot be copied: {error}",
             next_steps=["Stop the bot or copy its database with `sqlite3 FILE '.backup COPY'`, then import the copy."],

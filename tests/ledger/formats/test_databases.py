@@ -119,3 +119,10 @@ def test_a_name_that_is_an_address_in_a_uri_is_a_name(tmp_path: Path):
     folder.mkdir()
     assert fills(records("hummingbot", database(folder, "hummingbot")))
     assert [path.name for path in folder.iterdir()] == ["hummingbot.sqlite"]
+
+
+def test_a_schema_that_is_no_utf_8_is_refused_though_sqlite_cannot_say_why(tmp_path: Path):
+    path = database(tmp_path, "hummingbot")
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \xcf\xcfBLE"))
+    with pytest.raises(errors.FileInvalid, match=r"cannot be (read on|copied)"):
+        records("hummingbot", path)
