@@ -72,7 +72,7 @@ class Allocation(Result):
 
     table_of: ClassVar = "lines"
     columns: ClassVar = ("bot_id", "share", "amount", "reason")
-    bars: ClassVar = frozenset({"share"})
+    picture: ClassVar = "blaidctl.allocation.picture:lines"
     below: ClassVar = (
         "run_id", "capital", "currency", "allocated", "remainder", "remainder_reason", "as_of", "policy_name",
         "excluded", "input_hash", "output_hash", "code_version",

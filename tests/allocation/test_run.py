@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from blaidctl.allocation import picture
 from blaidctl.allocation.vocabulary import Method, Shipped
 from tests.accounts.desk import REASON
-from tests.allocation.desk import AS_OF, amounts, desk, proven, reasons, result, run, start, trade
+from tests.allocation.desk import amounts, desk, proven, reasons, result, run, start, trade
 from tests.allocation.work import policy_text
 from tests.kill.fleet import BACK, WHY, done, dump, entries, refused, verified
 from tests.support.accounts import add_account, link
@@ -371,15 +372,36 @@ def test_an_old_checkpoint_refuses_an_allocation(cli: CommandLine):
     assert error["missing_requirements"] == ["a checkpoint of the audit log"]
 
 
-def test_a_person_reads_it_on_80_columns(cli: CommandLine, sqlite_database: Database):
+def test_a_person_reads_it_on_80_columns_with_a_bar_for_each_share(cli: CommandLine, sqlite_database: Database):
     assert sqlite_database.kind == "sqlite"
     desk(cli)
-    done(cli("kill", "a2", *WHY))
     told = done(run(cli, "--output", "table")).stdout
     lines = told.splitlines()
     assert lines[0].split() == ["BOT", "ID", "SHARE", "AMOUNT", "REASON"]
-    assert max(map(len, (line for line in lines if "hash" not in line and "entry" not in line))) <= 80
+    assert [line.split()[:4] for line in lines[1:3]] == [
+        ["a1", "40", "████████", "400"], ["a2", "60", "████████████", "600"],
+    ]  # fmt: skip
+    assert lines[3].split(maxsplit=3) == ["a3", "0", "0", "the profit factor 0.5 is not above 1"]
+    done(cli("kill", "a2", *WHY))
+    told += done(run(cli, "--output", "table")).stdout
+    assert max(len(line) for line in told.splitlines() if "hash" not in line and "entry" not in line) <= 80
     assert "remainder: 0" in lines
-    assert f"as of: {AS_OF.replace('T', ' ')}" in lines
+    assert "as of: 2026-03-01 00:00:00Z" in lines
     csv = done(cli("allocation", "show", "1", "--output", "csv")).stdout.splitlines()
-    assert csv[:2] == ["bot_id,share,amount,reason", "a1,100,1000,"]
+    assert csv[:2] == ["bot_id,share,amount,reason", "a1,40,400,"]
+
+
+def test_a_long_id_takes_the_room_of_the_bars(cli: CommandLine, sqlite_database: Database):
+    assert sqlite_database.kind == "sqlite"
+    desk(cli, "a1")
+    done(cli("bot", "add", "a" * 40, "--user", "alice"))
+    told = done(run(cli, "--output", "table")).stdout
+    assert "a" * 40 in told
+    assert "█" not in told
+
+
+def test_a_bar_is_as_long_as_its_share_and_never_gone():
+    assert [picture.bar(Decimal(share), Decimal(80)) for share in ("80", "40", "5", "0.0001", "0")] == [
+        "█" * 12, "█" * 6, "▊", "▏", "",
+    ]  # fmt: skip
+    assert picture.bar(Decimal(40), Decimal(80), " #") == "######"
