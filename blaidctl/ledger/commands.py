@@ -247,6 +247,8 @@ def mark(
 ) -> int:
     """Record what an instrument was worth at a moment; or a file of such marks, all or none.
 
+    A price below zero stands behind dashes: … --source settlement -- NYMEX CL -37.63
+
     Example: blaidctl ledger mark CME ES 6870.25 --at 2026-01-05T21:00:00Z --source settlement
 
     Writes: the marks that are new, one audit entry.

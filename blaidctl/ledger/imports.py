@@ -194,7 +194,9 @@ class _Import:
     dry_run: bool
     act: str
     more: Mapping[str, Any]
+    #: Of each part, how many fills the ledger holds; empty: it holds none of the account.
     _known: list[int] = field(default_factory=list)
+    _new_fees: list[Fee] = field(default_factory=list)
     _done: Stored | None = None
 
     def stored(self) -> Stored:
@@ -222,9 +224,9 @@ class _Import:
         account, spool, compared = self.intake.account.id, self.intake.spool, 0
         with self._looking() as connection:
             empty = queries.ANY_FILL.on(connection, account_id=account).first() is None
-        for part in spool.batches(PART_ROWS):
+        for part in () if empty else spool.batches(PART_ROWS):
             known = 0
-            for start in () if empty else range(0, len(part), _LOOKED_UP):
+            for start in range(0, len(part), _LOOKED_UP):
                 batch = part[start : start + _LOOKED_UP]
                 with self._looking() as connection:
                     there = trades.known(connection, account, [entry.venue_trade_id for entry in batch])
@@ -239,7 +241,7 @@ class _Import:
             self._check_reversals(batch)
         with self._looking() as connection:
             tx = Tx(self.ctx, connection, self.ctx.now())
-            _, wrong = parts.compared_fees(tx, account, spool.fees_of_account())
+            self._new_fees, wrong = parts.compared_fees(tx, account, spool.fees_of_account())
         for one in wrong:
             spool.refuse(*one)
 
@@ -314,6 +316,7 @@ class _Import:
             entries = next(batches, [])
             if number in there and self._is_known(number, entries, done) and self.request_id is None:
                 done.rows_known += len(entries)
+                done.fees_known += self.intake.spool.fees if number == done.parts else 0
                 _span(done, entries)
             else:
                 self._part(done, number, entries)
@@ -322,7 +325,8 @@ class _Import:
 
     def _is_known(self, number: int, entries: list[Entry], done: Stored) -> bool:
         """Say whether a part need not be written again: what is there under its number may be of another reading."""
-        return (number > len(self._known) or self._known[number - 1] == len(entries)) and number < done.parts
+        known = self._known[number - 1] if number <= len(self._known) else 0
+        return known == len(entries) and (number < done.parts or not self._new_fees)
 
     def _part(self, done: Stored, number: int, entries: list[Entry]) -> None:
         spool, last = self.intake.spool, number == done.parts
