@@ -14,13 +14,12 @@ import select
 import shutil
 import subprocess
 import threading
-import time
 from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
 
-from blaidctl.core import errors, signals
+from blaidctl.core import clock, errors, signals
 from blaidctl.core.db import Database, translated
 from blaidctl.core.operation import resolve
 from blaidctl.database import files
@@ -153,7 +152,7 @@ def scratch(ctx: Context, file: Path, _beside: Path, progress: Progress) -> Iter
     administrator = administration(ctx)
     with contextlib.closing(administrator):
         _drop_left_overs(administrator)
-        name = f"{_SCRATCH}_{int(time.time()):08x}_{secrets.token_hex(4)}"
+        name = f"{_SCRATCH}_{int(clock.utc_now().timestamp()):08x}_{secrets.token_hex(4)}"
         try:
             with _autocommit(administrator) as connection:
                 connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0")
@@ -193,7 +192,7 @@ def _drop_left_overs(administrator: Database) -> None:
     with _autocommit(administrator) as connection:
         for (name,) in connection.exec_driver_sql(sql).all():
             made = _SCRATCH_NAME.fullmatch(name)
-            if made and int(made[1], 16) < time.time() - _LEFT_OVER_S:
+            if made and int(made[1], 16) < clock.utc_now().timestamp() - _LEFT_OVER_S:
                 with contextlib.suppress(DBAPIError):
                     connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
 
