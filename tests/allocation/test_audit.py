@@ -178,8 +178,9 @@ def test_a_run_of_another_version_is_proven_by_its_output_and_says_so(
     ]
     tamper(database, "UPDATE capital_flows SET amount = '10001' WHERE bot_id = 'a3'")
     assert differs(cli)[0] == "bot a3: capital_flows differ from what went in"
-    told = cli("allocation", "audit", "1").error["message"]
-    assert told.endswith("; it was made by version 0.1.0, this is 0.9.9")
+    told = cli("allocation", "audit", "1").error
+    assert told["error_code"] == "ALLOCATION_DIFFERS"
+    assert told["message"].endswith("; it was made by version 0.1.0, this is 0.9.9")
 
 
 def test_an_unknown_run_is_not_found(cli: CommandLine):

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @pytest.mark.operation("allocation run", "allocation show", "allocation list", "allocation audit")
 def test_a_capital_is_divided_and_the_run_can_be_looked_at_and_proven(cli: CommandLine, database: Database):
     desk(cli)
-    answered = done(run(cli, *REASON)).json
+    asked = ("--capital", "1000", "--currency", "USD", "--as-of", "2026-03-01T00:00:00Z", "--policy", "-", *REASON)
+    answered = done(cli("allocation", "run", *asked, stdin=policy_text())).json
     found = answered["result"]
     assert amounts(found) == {"a1": "400", "a2": "600", "a3": "0", "b1": "0", "b2": "0"}
     assert [(line["weight"], line["share"]) for line in found["lines"][:3]] == [
@@ -53,7 +54,8 @@ def test_a_capital_is_divided_and_the_run_can_be_looked_at_and_proven(cli: Comma
     assert shown == found
     (head,) = done(cli("allocation", "list")).json["result"]["runs"]
     assert (head["run_id"], head["funded"], head["bots"], head["output_hash"]) == (1, 2, 5, found["output_hash"])
-    proven(cli)
+    told = done(cli("allocation", "audit", "1")).json["result"]
+    assert (told["answer"], told["lines"], told["recomputed_output_hash"]) == ("PROVEN", 5, found["output_hash"])
 
     entry = entries(database)[answered["audit"]["seq"] - 1]
     assert (entry["action"], entry["what"]["target"], entry["what"]["reason"]) == (
