@@ -57,10 +57,8 @@ def made(seq: int, text: str) -> Made:
         raise DatabaseCorrupt(f"the text of entry {seq} is not one that blaidctl wrote") from None
 
 
-def require_fresh(connection: Connection, now: datetime, limit_s: int | None) -> None:
-    """Refuse while the last checkpoint is older than the limit. Raises CheckpointStale; without a limit never."""
-    if limit_s is None:
-        return
+def require_fresh(connection: Connection, now: datetime, limit_s: int) -> None:
+    """Refuse while the last checkpoint is older than the limit. Raises CheckpointStale."""
     found = last(connection)
     limit = f"BLAIDCTL_CHECKPOINT_MAX_AGE_S allows {limit_s} s"
     if found is None:

@@ -265,8 +265,17 @@ class _Attempt:
             check_schema(connection)
             return next(rows_of(_WAS_DONE.on(connection, act_id=self.act_id)), None) is not None
 
+    def _require_checkpoint(self, limit_s: int) -> None:
+        """Look before the transaction: no lock is held while a long log is searched for a checkpoint."""
+        if self._was_done():
+            return  # what is told again starts nothing
+        with self.ctx.database.reading() as connection:
+            checkpoints.require_fresh(connection, self.ctx.now(), limit_s)
+
     def _once(self) -> Answer:
         settings = self.ctx.settings
+        if self.operation.needs_checkpoint and settings.checkpoint_max_age_s is not None:
+            self._require_checkpoint(settings.checkpoint_max_age_s)
         lock_s = settings.kill_lock_timeout_s if self.operation.urgent else settings.lock_timeout_s
         receipt: Receipt | None = None
 
@@ -283,8 +292,6 @@ class _Attempt:
             stored = next(rows_of(_STORED.on(connection, act_id=self.act_id)), None)
             if stored is not None:
                 return self._replay(stored)
-            if self.operation.needs_checkpoint:
-                checkpoints.require_fresh(connection, tx.now, self.ctx.settings.checkpoint_max_age_s)
             result: Result = resolve(self.operation.handler)(tx, self.request)
             body = result.body()
             receipt = audit.append(connection, self._entry(tx, audit.DONE))
