@@ -303,6 +303,24 @@ def test_reversals_and_what_they_reverse_can_be_left_out():
     assert (answer.figures.gross, answer.figures.fills) == (2, 2)
 
 
+def test_a_batch_of_which_nothing_is_left_is_none():
+    found = rows(fills("BUY 1 @ 10", "SELL 1 @ 12", "BUY 9 @ 10", "SELL 9 @ 10"))
+    answer = engine.compute(asked(), rules.without(books.batches(found, 2), frozenset({3, 4})))
+    assert answer.figures is not None
+    assert (answer.figures.fills, answer.figures.last_fill_at) == (2, at(5, "09:01:00"))
+
+
+def test_the_first_and_the_last_fill_are_told():
+    found = figures(asked(), fills("BUY 1 @ 10", "BUY 1 @ 10", "SELL 2 @ 12"), size=1)
+    assert (found.first_fill_at, found.last_fill_at) == (at(5, "09:00:00"), at(5, "09:02:00"))
+
+
+def test_the_starting_capital_is_the_first_flow_of_its_moment():
+    deposit = Flow(books.START, FlowKind.DEPOSIT, Decimal(5), "USD", 0)
+    found = figures(asked(flows=[deposit, initial(1000)]), [])
+    assert (found.starting_capital, found.deposits, found.equity, found.peak) == (1000, 5, 1005, 1005)
+
+
 def test_the_curve_is_told_while_the_fills_pass():
     told: list[list[tuple[str, int, int]]] = []
     book = fills("BUY 1 @ 10", "SELL 1 @ 7", "BUY 1 @ 7", "SELL 1 @ 11")
