@@ -26,15 +26,26 @@ RUNBOOK = "runbooks/wrong-pnl.md"
 MOST_LINES = 2_000
 
 _MENDS = {
-    "capital_flows": "Record the starting capital: `blaidctl ledger flow BOT --account ACCOUNT --kind INITIAL …`.",
-    "ledger_imports": "Import every file to its end: the same `blaidctl ledger import` again goes on where it stopped.",
-    "trades": "Import the fills that are missing (`blaidctl ledger import`); take back a wrong one with a reversal.",
-    "trades.fee": "Import the fills with their fees; files that truly have none are declared: --no-fee.",
-    "trades.reported_pnl": "Compare with `blaidctl ledger reconcile`; correct the fills that differ by reversals.",
-    "fx_rates": "Record each rate: `blaidctl ledger rate BASE QUOTE RATE --at DAY …`.",
-    "marks": "Record each mark: `blaidctl ledger mark SYMBOL PRICE --at DAY …`, or use --basis REALIZED.",
-    "providers": "When the provider is OK again, read what it held back: `blaidctl ledger pull` (broker-outage.md).",
+    "capital_flows": (
+        "Record the starting capital: `blaidctl ledger flow {bot} --account {account} --kind INITIAL --amount MONEY"
+        " --currency {currency} --at TIME`."
+    ),
+    "ledger_imports": (
+        "Import every file to its end: the same `blaidctl ledger import` again goes on where it stopped; --sequence N"
+        " names a file of a series."
+    ),
+    "trades": (
+        "Import the fills that are missing: `blaidctl ledger import FILE --account {account}`; take back a wrong one:"
+        " `blaidctl ledger reverse {account} ID --reason WHY`."
+    ),
+    "trades.fee": "Import the fills with their fees; a file whose fills cost nothing is declared with --no-fee.",
+    "trades.reported_pnl": (
+        "Compare with `blaidctl ledger reconcile`; take back the fills that differ and import the right ones."
+    ),
+    "fx_rates": "Record each rate: `blaidctl ledger rate BASE {currency} RATE --at TIME --source WHO`.",
+    "marks": "Record each mark: `blaidctl ledger mark EXCHANGE SYMBOL PRICE --at TIME`; or use --basis REALIZED.",
     "instruments": "Load each instrument: `blaidctl instrument load FILE`.",
+    "providers": "Look at `blaidctl provider show PROVIDER`; fetch what is missing with `blaidctl ledger pull`.",
 }
 
 
@@ -56,15 +67,16 @@ def refuse(ledger: Ledger, problems: Iterable[rules.Problem] = (), checks: Seque
         f"the ledger of {ledger.bot_id} on {ledger.account_id} is incomplete, so there are no numbers:"
         f" {len(found)} missing",
         missing=listed,
-        next_steps=[*_steps(found), f"Each case is explained in {RUNBOOK}."],
+        next_steps=[*_steps(ledger, found), f"Each case is explained in {RUNBOOK}."],
         bot=ledger.bot_id,
     )
 
 
-def _steps(found: Iterable[str]) -> list[str]:
+def _steps(ledger: Ledger, found: Iterable[str]) -> list[str]:
     """Return what mends the kinds of rows that are missing, each once."""
     kinds = {line.partition(":")[0] for line in found}
-    return [step for kind, step in _MENDS.items() if kind in kinds]
+    names = {"bot": ledger.bot_id, "account": ledger.account_id, "currency": ledger.currency}
+    return [step.format_map(names) for kind, step in _MENDS.items() if kind in kinds]
 
 
 def _no_fills(ledger: Ledger) -> Iterator[str]:

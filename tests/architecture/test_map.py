@@ -41,7 +41,7 @@ ROUTES = {
     "POST /api/bots/{id}/account-link": "PRODUCTION",
     "DELETE /api/bots/{id}/account-link": "PRODUCTION",
     "GET /api/accounts/{id}/events": "PRODUCTION",
-    "GET /api/bots/{id}/metrics": "501",
+    "GET /api/bots/{id}/metrics": "PRODUCTION",
     "POST /api/allocations": "PRODUCTION",
     "GET /api/allocations/{id}": "PRODUCTION",
 }
@@ -54,6 +54,7 @@ COMMANDS = {
         session load; session list; session show; currency add; currency list;
         account add; account link; account unlink; account limits; account list; account show; account events;
         ledger import; ledger imports; ledger fills; ledger events; ledger reverse; ledger flow; ledger rate; ledger mark;
+        ledger metrics; ledger equity; ledger reconcile;
         allocation run; allocation audit; allocation show; allocation list;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         provider add; provider bind; provider unbind; provider check; ledger pull;
@@ -62,7 +63,6 @@ COMMANDS = {
         db plan; db upgrade; db check; db history; db backup; db restore; db downgrade; endpoints; doctor; quickstart
     """,
     "501": """
-        ledger metrics; ledger equity; ledger reconcile;
         backtest run; backtest show; backtest list;
         verify
     """,
