@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -16,6 +15,9 @@ from blaidctl.instruments.contract import FilePath, Limit, Moment
 from blaidctl.instruments.rules import zone_of
 from blaidctl.instruments.vocabulary import AssetClass
 from blaidctl.ledger.vocabulary import FileFormat, FlowKind, LedgerEvent, Severity, Side
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 #: As the venue writes it.
 VenueId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
@@ -252,7 +254,7 @@ _Asked = TypeVar("_Asked", bound=Act)
 
 def _one_or_file(asked: _Asked, names: tuple[str, ...]) -> _Asked:
     missing = [name for name in names if getattr(asked, name) is None]
-    file = asked.file
+    file = getattr(asked, "file", None)
     if file is None and missing:
         msg = f"needs {', '.join(missing)}, or a file"
         raise ValueError(msg)

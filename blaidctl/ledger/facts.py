@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from blaidctl.ledger import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -106,18 +106,19 @@ class Instrument:
 
 def account(connection: Connection, account_id: str) -> Account | None:
     """Return an account."""
-    found = queries.ACCOUNT.on(connection, id=account_id).one_or_none()
-    return None if found is None else Account(*found)
+    found = queries.tuples(connection, queries.ACCOUNT, id=account_id)
+    return Account(*found[0]) if found else None
 
 
 def bots(connection: Connection, ids: Iterable[str], account_id: str) -> dict[str, Bot]:
     """Return the bots that there are of these."""
     wanted = sorted(set(ids))
     links, kills, instances = (
-        _by_bot(query.on(connection, bots=wanted).all()) for query in (queries.LINKS, queries.KILLS, queries.INSTANCES)
+        _by_bot(queries.tuples(connection, query, bots=wanted))
+        for query in (queries.LINKS, queries.KILLS, queries.INSTANCES)
     )
     found = {}
-    for bot_id, user_id, killed in queries.BOTS.on(connection, bots=wanted).all():
+    for bot_id, user_id, killed in queries.tuples(connection, queries.BOTS, bots=wanted):
         spans = [(account, (since, until)) for account, since, until in links.get(bot_id, ())]
         found[bot_id] = Bot(
             id=bot_id,
@@ -158,20 +159,21 @@ def _spans(events: Iterable[Sequence[str]], opens: str, open_since: str | None) 
 def instruments(connection: Connection, symbol: str) -> list[Instrument]:
     """Return the instruments that a symbol may mean, on any exchange."""
     plain = bare(symbol)
-    return list(_instruments(connection, queries.INSTRUMENTS.on(connection, symbol=symbol, bare=plain).all()))
+    rows = queries.tuples(connection, queries.INSTRUMENTS, symbol=symbol, bare=plain)
+    return list(_instruments(connection, rows))
 
 
 def instruments_of(connection: Connection, keys: Iterable[Key]) -> dict[Key, Instrument]:
     """Return the instruments that there are of these."""
-    rows = queries.INSTRUMENTS_OF.on(connection, keys=[list(key) for key in sorted(keys)]).all()
+    rows = queries.tuples(connection, queries.INSTRUMENTS_OF, keys=[list(key) for key in sorted(keys)])
     return {found.key: found for found in _instruments(connection, rows)}
 
 
 def _instruments(connection: Connection, rows: Sequence[Any]) -> Iterator[Instrument]:
     symbols = sorted({row[1] for row in rows})
     events: dict[Key, list[tuple[str, str]]] = {}
-    for *key, action, at in queries.IDLE_EVENTS.on(connection, symbols=symbols).all() if symbols else ():
-        events.setdefault((key[0], key[1], key[2]), []).append((action, at))
+    for exchange, symbol, asset_class, action, at in queries.tuples(connection, queries.IDLE_EVENTS, symbols=symbols):
+        events.setdefault((exchange, symbol, asset_class), []).append((action, at))
     for exchange, symbol, asset_class, venue_symbol, currency, point_value, magnifier, is_active in rows:
         key = (exchange, symbol, asset_class)
         idle = _spans(events.get(key, ()), "DEACTIVATED", open_since=None if is_active else "")
@@ -188,4 +190,3 @@ def bare(symbol: str) -> str:
     if "-" in settle or not name:
         return symbol
     return name.replace("/", "").replace("-", "") or symbol
-

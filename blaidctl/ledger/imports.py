@@ -159,7 +159,7 @@ class Stored:
     replayed: bool = False
 
 
-def store(
+def store(  # noqa: PLR0913 - each by its name
     ctx: Context,
     intake: Intake,
     *,
@@ -273,7 +273,7 @@ class _Import:
         ids = [str(entry.reverses) for entry in batch]
         with self._looking() as connection:
             there = trades.known(connection, account, ids)
-            taken = {one: by for one, by in queries.REVERSED.on(connection, account_id=account, ids=ids).all()}
+            taken = dict(map(tuple, queries.REVERSED.on(connection, account_id=account, ids=ids).all()))
         here, others = spool.entries_of(ids), spool.reversals_of(ids)
         for entry in batch:
             original_id = str(entry.reverses)

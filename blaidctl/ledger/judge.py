@@ -36,7 +36,7 @@ _LONGEST_INSTANCE = 18
 class Judge:
     """The terms of one import, and the facts that it has asked for so far."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         terms: Terms,
         account: Account,

@@ -171,7 +171,7 @@ def _batches(entries: Sequence[Entry]) -> Iterable[Sequence[Entry]]:
 def _originals(tx: Tx, account: str, batch: Sequence[Entry]) -> dict[str, int]:
     """Return the trades that reversals take back. A dry run holds none that an earlier part would have written."""
     ids = [str(entry.reverses) for entry in batch]
-    return {name: id_ for name, id_ in queries.IDS.on(tx.connection, account_id=account, ids=ids).all()}
+    return dict(map(tuple, queries.IDS.on(tx.connection, account_id=account, ids=ids).all()))
 
 
 def _raise_alarm(tx: Tx, account: str, new: Sequence[Entry], import_id: int) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from blaidctl.core import errors, files
-from blaidctl.core.decimals import text_of
+from blaidctl.core.decimals import PositiveExact, text_of
 from blaidctl.core.text import printable
 from blaidctl.core.types import time_text
 from blaidctl.instruments import currencies
@@ -23,6 +22,7 @@ from blaidctl.ledger.judge import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from blaidctl.core.context import Context
     from blaidctl.core.events import EventTable
@@ -34,7 +34,7 @@ MOST_ROWS = 500_000
 MOST_LISTED = 1_000
 _BATCH = 1_000
 _LONGEST = 200
-_NUMBERS = {"rate": TypeAdapter(contract.PositiveExact), "price": TypeAdapter(contract.NotZero)}
+_NUMBERS: dict[str, TypeAdapter[Any]] = {"rate": TypeAdapter(PositiveExact), "price": TypeAdapter(contract.NotZero)}
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 
@@ -216,7 +216,7 @@ def _new(tx: Tx, rows: Sequence[Row], kind: Kind, name: str) -> list[Mapping[str
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         keys = [[*(row[part] for part in kind.key), time_text(row["at"])] for _, row in batch]
-        there = {tuple(key): (id_, value) for *key, id_, value in kind.there.on(tx.connection, keys=keys).all()}
+        there = {tuple(key): (id_, value) for *key, id_, value in queries.tuples(tx.connection, kind.there, keys=keys)}
         for (line, row), key in zip(batch, map(tuple, keys), strict=True):
             value = text_of(row[kind.value])
             held = there.get(key)

@@ -1,9 +1,21 @@
 """Statements of the ledger's writing side. Times and decimals come as canonical text on both engines."""
 
+from __future__ import annotations
+
 import re
+from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import stream
 from blaidctl.core.sql import Query
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+def tuples(connection: Connection, query: Query, **parameters: Any) -> list[Any]:
+    """Return the rows of a statement as plain tuples, nothing converted by its name."""
+    return list(map(tuple, query.on(connection, **parameters).all()))
+
 
 # --- what a fill is judged by -------------------------------------------------------------------------------------
 
@@ -73,8 +85,8 @@ ANY_FILL = Query("SELECT 1 FROM trades WHERE account_id = :account_id LIMIT 1")
 #: What the ledger holds under these ids; in the order of imports.CONTENT, between the id and what else is told.
 KNOWN = _both("""
     SELECT t.venue_trade_id, t.bot_id, t.exchange, t.symbol, t.asset_class, t.side, {d:t.quantity}, {d:t.price},
-           {d:t.fee}, t.fee_currency, {t:t.executed_at}, t.order_id, o.venue_trade_id, {d:t.reported_pnl}, t.instance_id,
-           t.id, t.import_id
+           {d:t.fee}, t.fee_currency, {t:t.executed_at}, t.order_id, o.venue_trade_id, {d:t.reported_pnl},
+           t.instance_id, t.id, t.import_id
       FROM trades t LEFT JOIN trades o ON o.id = t.reverses_id
      WHERE t.account_id = :account_id AND t.venue_trade_id $IN(ids)
 """)
@@ -131,13 +143,14 @@ MARKS_THERE = _there("marks", ("exchange", "symbol", "asset_class"), "price")
 
 LIST_IMPORTS = Query("""
     SELECT id, account_id, format, source_name, file_sha256, part, parts, rows_read, rows_new, rows_known, exact,
-           sequence, provider_id, no_fee, timezone, first_executed_at, last_executed_at, after_kill, fills_sha256, actor,
-           created_at, trace_id
+           sequence, provider_id, no_fee, timezone, first_executed_at, last_executed_at, after_kill, fills_sha256,
+           actor, created_at, trace_id
       FROM ledger_imports WHERE CAST(:account_id AS TEXT) IS NULL OR account_id = :account_id
      ORDER BY id DESC LIMIT :limit
 """)
 LIST_EVENTS = Query("""
-    SELECT id, event, severity, account_id, bot_id, import_id, error_code, message, metadata, actor, created_at, trace_id
+    SELECT id, event, severity, account_id, bot_id, import_id, error_code, message, metadata, actor, created_at,
+           trace_id
       FROM ledger_events
      WHERE (CAST(:account_id AS TEXT) IS NULL OR account_id = :account_id)
        AND (CAST(:bot_id AS TEXT) IS NULL OR bot_id = :bot_id)

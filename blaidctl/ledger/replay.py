@@ -1,8 +1,8 @@
 """Replay of the ledger: are the fills of each import those that were hashed into its row?
 
-The rows of `ledger_imports` are event rows: the chain covers them. Each carries the digest of its fills, taken again here
-from what the database holds; so a fill that was edited, added or taken away names its import. Whatever CHECKs were
-switched off, the whole numbers that are computed with are compared with the decimals that they stand for.
+The rows of `ledger_imports` are event rows: the chain covers them. Each carries the digest of its fills, taken again
+here from what the database holds; so a fill that was edited, added or taken away names its import. Whatever CHECKs
+were switched off, the whole numbers that are computed with are compared with the decimals that they stand for.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def replay(connection: Connection) -> Iterator[tuple[int | None, str]]:
 
 
 def _fills(kind: str) -> str:
-    """Return the statement that gives import, id, whether the numbers agree, and what is hashed, in order of the ids."""
+    """Return the statement that gives import, id, whether the numbers agree, and what is hashed, by id."""
     same = "IS" if kind == "sqlite" else "IS NOT DISTINCT FROM"
     agrees = " AND ".join(
         f"(t.{name}_8 {same} ({ddl.times_10_8(f't.{name}', kind)}))" for name in ("quantity", "price", "fee")

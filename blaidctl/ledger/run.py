@@ -129,7 +129,7 @@ def _finding(stored: Stored) -> Finding | None:
     named = [f"bot {bot}: {count} fill(s) after its kill" for bot, count in sorted(stored.after_kill.items())]
     return Finding(
         error_code=FillsAfterKill.error_code,
-        message=f"the import is done, but {stored.after_kill.total()} of its fills were executed after the kill of their"
-        f" bot: {'; '.join(named[:10])}",
+        message=f"the import is done, but {stored.after_kill.total()} of its fills were executed after the kill of"
+        f" their bot: {'; '.join(named[:10])}",
         missing_requirements=named,
     )

@@ -160,9 +160,10 @@ class Spool:
 
     def _doubles(self, *, repeats: bool) -> None:
         same = "SELECT venue_trade_id FROM entries GROUP BY venue_trade_id HAVING count(*) > 1"
+        columns = ", ".join(Entry._fields)
+        statement = f"SELECT ordinal, {columns} FROM entries WHERE venue_trade_id IN ({same})"
         first: tuple[object, ...] = ()
-        for found in self._disk.execute(f"SELECT ordinal, {', '.join(Entry._fields)} FROM entries"
-                                        f" WHERE venue_trade_id IN ({same}) ORDER BY venue_trade_id, ordinal").fetchall():  # fmt: skip
+        for found in self._disk.execute(f"{statement} ORDER BY venue_trade_id, ordinal").fetchall():
             ordinal, *values = found
             entry = Entry(*values)
             if not first or first[_ID] != entry.venue_trade_id:

@@ -48,9 +48,8 @@ class Known(NamedTuple):
 def known(connection: Connection, account_id: str, ids: Sequence[str]) -> dict[str, Known]:
     """Return what the ledger holds under these ids."""
     found = {}
-    for venue_trade_id, *content, id_, import_id in queries.KNOWN.on(
-        connection, account_id=account_id, ids=list(ids)
-    ).all():
+    rows = queries.tuples(connection, queries.KNOWN, account_id=account_id, ids=list(ids))
+    for venue_trade_id, *content, id_, import_id in rows:
         said = dict(zip(CONTENT, content, strict=True))
         entry = _NOTHING._replace(venue_trade_id=venue_trade_id, **said)
         found[venue_trade_id] = Known(entry, id_, import_id)
@@ -111,7 +110,7 @@ def negated(text: str | None) -> str | None:
 
 
 def times_10_8(text: str) -> int | None:
-    """Return a canonical decimal times 10^8 where the database holds it as a 64-bit integer; its CHECK says the same."""
+    """Return a canonical decimal times 10^8 where it is a 64-bit integer to the database: its CHECK says the same."""
     whole, _, places = text.partition(".")
     if len(places) > 8 or len(whole.lstrip("-")) > 10:  # noqa: PLR2004 - of ddl.times_10_8
         return None
@@ -160,7 +159,7 @@ _INSERT = f"INSERT INTO trades ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * l
 _COPY = f"COPY trades ({', '.join(COLUMNS)}) FROM STDIN"
 
 
-def insert(
+def insert(  # noqa: PLR0913, PLR0917 - what all of them have, and what each has
     connection: Connection, entries: Iterable[Entry], import_id: int, account_id: str, source: str,
     originals: Mapping[str, int],
 ) -> None:  # fmt: skip

@@ -80,9 +80,9 @@ def test_what_overlaps_is_known_and_only_the_rest_is_new(desk: CommandLine, data
 
 
 def test_standard_input_unicode_and_a_file_without_a_fill(desk: CommandLine, database: Database, home: Path):
-    piped = take(desk, "-", stdin=text(rows({"venue_trade_id": "Ä–✓"})))
+    piped = take(desk, "-", stdin=text(rows({"venue_trade_id": "Ä✓"})))
     assert done(piped).json["result"]["source"] == "standard input"
-    assert stored(database) == [("Ä–✓",)]
+    assert stored(database) == [("Ä✓",)]
     header = done(take(desk, write(home, [], "none.csv"), "--sequence", "1")).json["result"]
     assert (header["rows_read"], header["rows_new"], header["parts"]) == (0, 0, 1)
     empty = refused(take(desk, file(home, b"", "empty.csv")), 2, "FILE_INVALID")

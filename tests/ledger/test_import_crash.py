@@ -126,7 +126,7 @@ def test_a_full_disk_says_how_much_stays_and_the_next_run_goes_on(
     ledger_desk(cli)
     path = write(home, rows(*[{"order_id": "x" * 180}] * 1200))
     monkeypatch.setattr(imports, "PART_ROWS", 100)
-    opened = db.Database._open_sqlite
+    opened = db.Database._open_sqlite  # noqa: SLF001 - as in tests/kill/small_disk.py
     ((pages,),) = sqlite_database.sql("PRAGMA page_count")
 
     def capped(self):

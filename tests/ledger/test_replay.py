@@ -53,7 +53,7 @@ TAMPERING = {
 
 
 @pytest.fixture
-def imported(cli: CommandLine, database: Database, home: Path) -> CommandLine:
+def imported(cli: CommandLine, home: Path) -> CommandLine:
     ledger_desk(cli)
     taken = {"venue_trade_id": "R", "reverses": "T1", "side": "SELL", "fee": "-2.25"}
     done(take(cli, write(home, rows({}, {}, taken))))
