@@ -124,7 +124,7 @@ class _Command:
         web = Web(provider["timeout_s"], provider["attempts"], headers, LARGEST_PAGE)
         with imports.Intake(self.ctx, terms) as intake:
             try:
-                fetched = asyncio.run(_fetched(self.ctx, provider, web, intake, cursor["resume_from"]))
+                fetched = asyncio.run(_fetched(self.ctx, provider, web, intake, cursor))
             except FailedError as failed:
                 raise self._failed(provider, failed) from None
             self._store(provider, intake, fetched, cursor)
@@ -217,10 +217,11 @@ def not_ok(provider_id: str, state: ProviderState, why: str, before: list[Stored
     return kind(f"provider {provider_id} is {state} ({why}); this pull wrote 0 fills{kept}", provider=provider_id)
 
 
-async def _fetched(ctx: Context, provider: Row, web: Web, intake: Intake, cursor: str | None) -> _Fetched:
-    """Read pages from a cursor on until there are no more, or enough for one pull. Raises FailedError."""
-    kind = ProviderKind(provider["kind"])
-    hasher = hashlib.sha256(f"{provider['id']}\n{intake.account.id}\n{cursor}\n".encode())
+async def _fetched(ctx: Context, provider: Row, web: Web, intake: Intake, place: Row) -> _Fetched:
+    """Read pages from a place on until there are no more, or enough for one pull. Raises FailedError."""
+    kind, cursor = ProviderKind(provider["kind"]), place["resume_from"]
+    # With its number: a pull that brings what the one before brought is a pull of its own all the same.
+    hasher = hashlib.sha256(f"{provider['id']}\n{intake.account.id}\n{place['pulls']}\n{cursor}\n".encode())
     fetched = _Fetched(hasher, cursor)
     while True:
         page = await _page(web, provider, kind, cursor, ctx.now)
