@@ -445,19 +445,6 @@ OPERATIONS: tuple[Operation, ...] = (
         files=("file",),
         patient=True,
     ),
-    *(
-        Operation(
-            name=f"ledger {word}",
-            summary=summary,
-            words=("ledger", word),
-            verb="GET" if path else "",
-            path=path,
-            missing_requirements=("tables trades, ledger_imports, capital_flows, fx_rates", "the exact ledger engine"),
-            finding="F-006",
-        )
-        for word, summary, path in (
-        )
-    ),
     Operation(
         name="allocation run",
         summary="Allocate capital over the bots.",
