@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from blaidctl.audit.dropped import dropped_by_downgrades
 from blaidctl.core import stream
 from blaidctl.core.canonical import canonical
 
@@ -163,12 +164,17 @@ def _told(connection: Connection) -> Iterator[tuple[int, str, int, str]]:
     acts = {action: (number, told) for number, kind in enumerate(KINDS) for action, told in kind.acts.items()}
     named = ", ".join(f"'{action}'" for action in acts)
     sql = f"SELECT seq, action, canonical FROM audit_log WHERE outcome = 'DONE' AND action IN ({named}) ORDER BY seq"
+    dropped = dropped_by_downgrades(connection)
     with stream.rows(connection, sql) as rows:
         for seq, action, text in rows:
             number, told = acts[action]
+            table = KINDS[number].table
+            if seq < dropped.get(table, 0):
+                continue
+            gone = {name for name in KINDS[number].columns if seq < dropped.get(f"{table}.{name}", 0)}
             try:
                 said = [
-                    (key, canonical({name: value for name, value in facts.items() if value is not ...}))
+                    (key, canonical({n: value for n, value in facts.items() if value is not ... and n not in gone}))
                     for key, facts in told(json.loads(text))
                 ]
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from blaidctl.audit import anchors, contract
 from blaidctl.audit.chain import MOST_DEFECTS, verify_chain
+from blaidctl.audit.dropped import dropped_by_downgrades
 from blaidctl.core import events, schema_state, stream
 from blaidctl.core.canonical import GENESIS
 from blaidctl.core.contract import Finding
@@ -55,7 +56,7 @@ def verify(tx: Tx, request: contract.Verify) -> contract.Verified:
     held = anchors.read(tx.ctx.settings, request)
     found = _verify_log(connection, tx.ctx.settings, request.workers, tx.ctx.progress)
     event_rows = 0
-    dropped = _dropped(connection)
+    dropped = dropped_by_downgrades(connection)
     for reference in resolve("blaidctl.operations:EVENT_TABLES"):
         event_rows += _verify_events_of(connection, resolve(reference), dropped, found.defects)
     found.defects += [
@@ -77,7 +78,7 @@ def verify_any_schema(
     """
     found = _verify_log(connection, settings, 1, progress)
     event_rows, left_out = 0, []
-    dropped = _dropped(connection)
+    dropped = dropped_by_downgrades(connection)
     columns = _columns_of_tables(connection)
     for reference in resolve("blaidctl.operations:EVENT_TABLES"):
         table = resolve(reference)
@@ -128,26 +129,11 @@ def _verify_log(
     return _Log(chain.entries, head_seq, head_hash, chain.last_seq, defects)
 
 
-def _dropped(connection: Connection) -> dict[str, int]:
-    """Return event table → the sequence of the last `db downgrade` that dropped it: rows before it are gone, told."""
-    found: dict[str, int] = {}
-    sql = "SELECT seq, canonical FROM audit_log WHERE action = 'db downgrade' AND outcome = 'DONE' ORDER BY seq"
-    try:
-        with stream.rows(connection, sql) as rows:
-            for seq, text in rows:
-                what = _parsed(text).get("what")
-                lost = what.get("lost") if isinstance(what, dict) else None
-                tables = lost.get("tables") if isinstance(lost, dict) else None
-                found |= (
-                    {table: seq for table, rows_lost in tables.items() if rows_lost} if isinstance(tables, dict) else {}
-                )
-    except stream.NotUtf8Error:
-        return found  # the chain names the entry
-    return found
-
-
 def _told(dropped: dict[str, int]) -> list[str]:
-    return [f"rows of {table} before seq {seq}: `db downgrade` dropped them" for table, seq in dropped.items()]
+    return [
+        f"{'column' if '.' in name else 'rows of'} {name} before seq {seq}: `db downgrade` dropped them"
+        for name, seq in dropped.items()
+    ]
 
 
 def _replayed(connection: Connection, replay: Replay) -> list[contract.Defect]:
