@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int], Callable[[int], None]]
 
 _CHUNK = 1 << 20
-#: pg_dump writes, pg_restore reads, all the time but while it waits for the server: longer than this it hangs.
-_SILENCE_S = 600
+#: pg_dump writes, pg_restore reads, all the time but while the server sorts an index: longer than this, it hangs.
+_SILENCE_S = 3600
 _MOST_WORDS = 4_000
 _SCRATCH = "blaidctl_scratch"
 _SCRATCH_NAME = re.compile(rf"{_SCRATCH}_([0-9a-f]{{8,}})_[0-9a-f]{{8}}")
@@ -104,7 +104,13 @@ def _running(
     """Run a client program; its end is ours, its failure is one error with its own last words."""
     words: list[bytes] = []
     program = subprocess.Popen(  # noqa: S603 - a program of PostgreSQL, with arguments of ours
-        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
+        command,
+        bufsize=0,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
     )
     listener = threading.Thread(target=_listen, args=(program.stderr, words), daemon=True)
     signals.start_deaf(listener)
@@ -172,16 +178,22 @@ def _load(database: Database, file: Path, progress: Progress) -> None:
     ]  # fmt: skip
     told, done = progress("restoring", file.stat().st_size), 0
     with file.open("rb") as have, _running(command, environment, database, subprocess.PIPE) as program:
-        pipe = program.stdin
-        if pipe is None:
-            return
-        with contextlib.suppress(BrokenPipeError):  # it ended early: its exit status says why
+        pipe: Any = program.stdin
+        os.set_blocking(pipe.fileno(), False)
+        with contextlib.closing(pipe), contextlib.suppress(BrokenPipeError):  # it ended early: its status says why
             while chunk := have.read(_CHUNK):
-                pipe.write(chunk)
+                _feed(pipe.fileno(), chunk)
                 done += len(chunk)
                 told(done)
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+
+
+def _feed(descriptor: int, chunk: bytes) -> None:
+    left = memoryview(chunk)
+    while left:
+        _, ready_, _ = select.select([], [descriptor], [], _SILENCE_S)
+        if not ready_:
+            raise errors.DatabaseDown(f"pg_restore has read nothing for {_SILENCE_S} s; the copy was given up")
+        left = left[os.write(descriptor, left) :]
 
 
 def _drop_left_overs(administrator: Database) -> None:

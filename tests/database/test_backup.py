@@ -168,8 +168,10 @@ def test_a_second_operator_is_told_to_wait_and_a_left_over_is_taken_over(
         fcntl.flock(held, fcntl.LOCK_EX)
         assert refused(cli("db", "backup", tmp_path / "desk.backup")) == (9, "BUSY")
     assert part.read_text() == "half of something"
+    part.chmod(0o666)
     answer(cli("db", "backup", tmp_path / "desk.backup"))
     assert not part.exists()
+    assert stat.S_IMODE((tmp_path / "desk.backup").stat().st_mode) == 0o600
 
 
 def test_a_database_that_is_not_there_or_not_ours_has_no_backup(
@@ -281,6 +283,60 @@ def test_a_client_that_fails_is_told_in_its_own_words(
     assert refused(run) == (8, "BACKUP_UNAVAILABLE")
     assert "the moon is full" in run.error["message"]
     assert scratches(postgres_database) == []
+    assert not list(tmp_path.glob("x.backup*"))
+
+
+@pytest.mark.parametrize("hangs", ["says nothing", "does not end"])
+@pytest.mark.parametrize("name", ["pg_dump", "pg_restore"])
+def test_a_client_that_hangs_is_given_up(
+    *,
+    postgres_database: Database,
+    cli: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scratches: Callable[[Database], list[Any]],
+    name: str,
+    hangs: str,
+):
+    path = _only(tmp_path / "bin", *{"pg_dump", "pg_restore"} - {name})
+    bad = tmp_path / "bin" / name
+    before = {"says nothing": "", "does not end": "exec <&- >&-;"}[hangs]
+    bad.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && {{ echo "{name} (PostgreSQL) 99.1"; exit 0; }}\n'
+        f"{before} exec /bin/sleep 60\n"
+    )
+    bad.chmod(0o755)
+    fill(cli)
+    monkeypatch.setattr(postgres, "_SILENCE_S", 1)
+    assert refused(cli("db", "backup", tmp_path / "x.backup", env={"PATH": path})) == (8, "DATABASE_DOWN")
+    assert scratches(postgres_database) == []
+    assert not list(tmp_path.glob("x.backup*"))
+
+
+def test_the_copy_may_take_longer_than_a_session_may_idle(
+    postgres_database: Database, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    del postgres_database
+    dump, seen = postgres.dump, []
+
+    def look(database: Any, connection: Any, *more: Any) -> None:
+        dump(database, connection, *more)
+        seen.append(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar())
+
+    monkeypatch.setattr(postgres, "dump", look)
+    answer(cli("db", "backup", tmp_path / "x.backup"))
+    assert seen == ["0"]
+
+
+def test_a_damaged_source_is_not_called_a_backup(sqlite_database: Database, cli: CommandLine, tmp_path: Path):
+    fill(cli)
+    sqlite_database.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    ((page,),) = sqlite_database.sql("SELECT rootpage FROM sqlite_schema WHERE name = 'session_hours'")
+    assert sqlite_database.path is not None
+    with sqlite_database.path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    assert refused(cli("db", "backup", tmp_path / "x.backup")) == (8, "DATABASE_CORRUPT")
     assert not list(tmp_path.glob("x.backup*"))
 
 

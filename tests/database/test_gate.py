@@ -16,7 +16,7 @@ import pytest
 from blaidctl.core import ddl, migrate
 from blaidctl.core.revisions import HEAD, REVISIONS
 from blaidctl.database import copies
-from tests.database.desk import answer, fill, head, manifest, refused, result
+from tests.database.desk import LIMITS, answer, fill, head, manifest, refused, result
 from tests.support.commandline import SCRIPT
 
 if TYPE_CHECKING:
@@ -186,8 +186,7 @@ def test_what_a_downgrade_dropped_is_said_by_verification_ever_after(database: D
     said = result(cli("audit", "verify"))["not_checked"]
     assert f"rows of job_events before seq {seq}: `db downgrade` dropped them" in said
     # What is written and then lost afterwards is a defect as ever.
-    assert cli("job", "type", "add", "nightly", "--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600",
-               "--grace-s", "10").code == 0  # fmt: skip
+    assert cli("job", "type", "add", "nightly", *LIMITS).code == 0
     assert cli("job", "start", "nightly").code == 0
     database.drop_triggers()
     database.sql("DELETE FROM job_events")
@@ -213,6 +212,26 @@ def test_rows_that_come_after_the_confirmation_stop_a_downgrade(
     assert refused(run) == (4, "CONFIRMATION_STALE")
     assert "currencies" in run.error["message"]
     assert ("XRP",) in database.sql("SELECT code FROM currencies")
+
+
+def test_what_a_downgrade_drops_is_locked_before_it_is_counted(
+    postgres_database: Database, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+):
+    held: list[set[str]] = []
+    sql = (
+        "SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+        " WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relkind = 'r' AND l.database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    run = ddl.run
+
+    def look(statement: str) -> None:
+        held.append({name for (name,) in postgres_database.sql(sql)})
+        run(statement)
+
+    monkeypatch.setattr(ddl, "run", look)
+    result(cli("db", "downgrade", "0009", "--confirm-rows", "0"))
+    assert {"trades", "ledger_imports", "marks", "capital_flows"} <= held[0]
 
 
 @pytest.mark.parametrize("words", [("9999",), ("head",), ("",)], ids=repr)
@@ -286,8 +305,10 @@ def test_a_migration_that_loses_rows_is_rolled_back(
     lost = cli("db", "upgrade", "--yes")
     assert refused(lost) == (4, "ROWS_LOST")
     assert lost.error["missing_requirements"][0].startswith("session_hours: ")
+    to = REVISIONS[-3]
+    number = cli("db", "downgrade", to).error["missing_requirements"][0].split()[1].rstrip(":")
+    assert refused(cli("db", "downgrade", to, "--confirm-rows", number)) == (4, "ROWS_LOST")
     assert everything(behind) == before
-    monkeypatch.undo()
 
 
 def test_a_failure_on_the_way_says_where_the_schema_stands(
