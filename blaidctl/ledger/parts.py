@@ -239,7 +239,7 @@ def _flow(fee: Fee) -> dict[str, Any]:
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
-def refuse(_tx: Tx, request: contract.ImportRefusal) -> contract.ImportedPart:
+def refuse(tx: Tx, request: contract.ImportRefusal) -> contract.ImportedPart:  # noqa: ARG001 - a handler's signature
     """Raise the refusal of a source that was read and judged: an act of its own, so that it is recorded."""
     error: errors.BlaidError = request.error
     raise error
