@@ -54,7 +54,7 @@ documents: $(TEST)/.project  ## write the generated tables of README, AUDIT_FIND
 	$(TEST)/bin/python -m blaidctl.findings.write
 
 bench: $(TEST)/.project  ## measure everything in benchmarks/, one after the other (about half an hour)
-	for name in cold_start kill kill_latency audit fairness reaper instruments; do $(TEST)/bin/python -m benchmarks.$$name || exit 1; done
+	for name in cold_start kill kill_latency audit fairness reaper instruments ledger; do $(TEST)/bin/python -m benchmarks.$$name || exit 1; done
 
 requirements: $(TOOLS)/.requirements  ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	@$(call compile,dev,pyproject.toml --all-extras --group dev)
