@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ _LIMITS = (
     "--max-contracts", "5", "--max-position-value", "500000", "--max-order-qty", "2", "--max-daily-loss", "2500",
     "--max-drawdown-pct", "12.5", "--max-orders-per-minute", "600",
 )  # fmt: skip
+#: The time that the generated fills are of, and the capital that each bot began with.
+_SINCE, _UNTIL, _CAPITAL = "2024-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 100_000
 START_LIMIT_S = 30
 #: Long enough for a bot that sends five orders a second to have sent more.
 WATCH_S = 1.0
@@ -71,9 +74,11 @@ def play(ctx: Context) -> int:
     stage.type("job", "run", "reconcile", "--", "/bin/echo", "2 accounts agree")
     stage.type("job", "show", "1")
     stage.type("job", "reap")
+    _from_fills_to_capital(stage)
     stage.type("audit", "verify")
     stage.say(
-        "Seen: the process died and came back on order, the database says so, and the chain of every act verifies."
+        "Seen: the process died and came back on order, the database says so; capital was divided by numbers that"
+        " can be computed again; and the chain of every act verifies."
     )
     stage.say(f"Go on in this sandbox:  export BLAIDCTL_DATABASE_URL={stage.url}")
     return 0
@@ -90,6 +95,30 @@ def _load_instruments(stage: _Stage) -> None:
     stage.type("instrument", "show", "ES", "--at", "2025-11-27T13:30:00-05:00")
     if stage.ask("instrument", "show", "ZN")["tick_value"] != "15.625":
         raise errors.PlayFailed("a tick of ZN is 15.625 USD, and blaidctl says otherwise")
+
+
+def _from_fills_to_capital(stage: _Stage) -> None:
+    """Judge an engine, import what both bots traded, look at the curve, divide a capital, and prove it."""
+    data = stage.sandbox / "data"
+    limits = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "600", "--grace-s", "5")
+    stage.type("job", "type", "add", "backtest", *limits)
+    stage.say("A backtest over generated bars: an engine's fills, judged by the arithmetic that judges real ones.")
+    bars = ("--bars", str(data / "es-bars.csv"), "--symbol", "ES", "--capital", str(_CAPITAL))
+    stage.type("backtest", "run", *bars)
+    stage.say(f"Two years of generated fills of both bots ({data / 'README.md'}), and the capital they began with.")
+    start = ("--account", ACCOUNT, "--kind", "INITIAL", "--currency", "USD", "--at", _SINCE)
+    for bot in (KILLED, SPARED):
+        stage.type("ledger", "flow", bot, *start, "--amount", str(_CAPITAL))
+    stage.type("ledger", "import", str(data / "fills.csv"), "--format", "csv", "--account", ACCOUNT, "--history")
+    stage.type("ledger", "equity", KILLED, "--as-of", _UNTIL)
+    stage.say(f"A policy of the desk ({data / 'policy.toml'}): in inverse proportion to the largest drawdown.")
+    asked = ("--capital", "250000", "--currency", "USD", "--policy", str(data / "policy.toml"), "--as-of", _UNTIL)
+    stage.type("allocation", "run", *asked, "--reason", "yearly")
+    stage.type("allocation", "audit", "1")
+    lines = stage.ask("allocation", "show", "1")["lines"]
+    given = sum((Decimal(line["amount"]) for line in lines), Decimal(0))
+    if given != Decimal(250_000):
+        raise errors.PlayFailed(f"the allocation adds up to {given}, not to 250000")
 
 
 def _see_the_kill(stage: _Stage, pids: dict[str, int]) -> None:

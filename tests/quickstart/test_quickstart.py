@@ -12,6 +12,7 @@ _TOUR = re.compile(r"<!-- tour -->\n```text\n(.*?)```\n<!-- end tour -->", re.DO
 #: What differs from run to run and from machine to machine.
 _VOLATILE = (
     (r"sqlite:////\S+", "URL"),
+    (r"/[^\s)]*blaidctl-quickstart-\w+", "SANDBOX"),
     (r"\d{4}-\d\d-\d\d", "DATE"),
     (r"\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"\b[0-9a-f]{32,64}\b", "HEX"),
@@ -33,9 +34,9 @@ def settled(text: str) -> list[str]:
 
 
 @pytest.mark.operation("quickstart")
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(340)
 def test_the_quickstart_kills_a_real_process_and_the_readme_shows_it(process, sqlite_database, tmp_path):
-    run = process("quickstart", env={"TMPDIR": str(tmp_path), "COLUMNS": "80"}, timeout=160, database=sqlite_database)
+    run = process("quickstart", env={"TMPDIR": str(tmp_path), "COLUMNS": "80"}, timeout=320, database=sqlite_database)
     assert run.code == 0, run.stdout + run.stderr
     played = run.stdout[run.stdout.index("# Two real processes") :]
     assert re.search(r"momo-1: process \d+ is gone; orders (\d+), 1 s later \1\n", played)
