@@ -69,7 +69,7 @@ def import_(
 
     Example: blaidctl ledger import fills.csv --format csv --account ib-1 --bot momo-1
 
-    Writes: fills in parts of 20000, an audit entry each; a SEV1 event for fills after a kill; a REFUSED event when the
+    Writes: fills in parts of 5000, an audit entry each; a SEV1 event for fills after a kill; a REFUSED event when the
     file names what is another's or contradicts the ledger.
 
     Exit: 0 done, or all of it known; 1 done, with fills after a kill; 2 lines or the file; 3 unknown account or bot;

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from blaidctl.ledger.fills import Record
     from blaidctl.ledger.terms import Terms
 
-#: Fills of one transaction: about a second's work.
-PART_ROWS = 20_000
+#: Fills of one transaction: a kill, and every heartbeat on SQLite, waits no longer than these take (about 0.3 s).
+PART_ROWS = 5_000
 #: The operation that writes one.
 PART = "ledger import part"
 #: Fills that are compared with the ledger in one statement.
