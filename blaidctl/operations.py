@@ -478,7 +478,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/api/allocations/{id}",
         path_fields={"id": "run"},
         request="blaidctl.allocation.contract:ShowAllocation",
-        result="blaidctl.allocation.contract:Allocation",
+        result="blaidctl.allocation.contract:AllocationDetail",
         handler="blaidctl.allocation.service:show",
     ),
     Operation(

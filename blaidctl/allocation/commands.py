@@ -8,7 +8,7 @@ from blaidctl.core.command import DryRun, OnBehalfOf, OutputOption, ReasonOption
 
 app = typer.Typer(no_args_is_help=True, help="Capital over the bots: by a policy, from the ledger's numbers, exact.")
 
-RunId = Annotated[int, typer.Argument(metavar="RUN")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its number.")]
 
 
 @app.command("run")

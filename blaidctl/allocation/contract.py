@@ -22,7 +22,6 @@ PolicyText = Annotated[
     AfterValidator(storable),
     Field(json_schema_extra={"pattern": r"^[^\u0000]+$"}),
 ]
-_Run = Annotated[int, Field(ge=1, le=2**53)]
 _MOST_BOTS = 10_000
 
 
@@ -102,10 +101,14 @@ class Allocation(Result):
     trace_id: str
 
 
+class AllocationDetail(Allocation):
+    """A run as it was stored."""
+
+
 class ShowAllocation(Request):
     """One run."""
 
-    run: _Run
+    run: LookupId
 
 
 class ListAllocations(Request):
@@ -142,7 +145,7 @@ class AllocationList(Result):
 class AuditAllocation(Request):
     """Compute a stored run again."""
 
-    run: _Run
+    run: LookupId
 
 
 class AuditedAllocation(Result):

@@ -6,13 +6,14 @@ the lock of the bots). With the same `Pinned` the same inputs come back, whateve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.allocation import queries
 from blaidctl.allocation.rules import Record
 from blaidctl.core import errors
+from blaidctl.core.context import silent
 from blaidctl.core.types import parse_time, time_text
 from blaidctl.instruments import currencies
 from blaidctl.instruments.queries import FIND_CURRENCY
@@ -165,6 +166,7 @@ def gather(tx: Tx, asked: Asked, ids: Sequence[str], barred: Mapping[str, str], 
     """Read every bot that is not barred. Raises MetricsIncomplete with every missing row of every bot."""
     accounts = _accounts(tx, asked, [bot for bot in ids if bot not in barred], version)
     told = tx.ctx.progress("computing the figures of each bot", len(ids))
+    quiet = replace(tx, ctx=replace(tx.ctx, progress=silent))  # one bar, not one for each bot
     found, missing, bots = [], [], []
     for done, bot in enumerate(ids, 1):
         on = accounts.get(bot, [])
@@ -172,7 +174,7 @@ def gather(tx: Tx, asked: Asked, ids: Sequence[str], barred: Mapping[str, str], 
             if bot in barred or not on:
                 found.append(Bot(bot, barred.get(bot, NO_FILLS), killed=bot in barred))
             else:
-                found.append(_computed(tx, asked, bot, _one(bot, on, asked.accounts), version))
+                found.append(_computed(quiet, asked, bot, _one(bot, on, asked.accounts), version))
         except errors.MetricsIncomplete as error:
             bots.append(bot)
             missing += [f"bot {bot}: {row}" for row in error.missing]

@@ -89,6 +89,11 @@ def _content(ctx: Context, path: str) -> str:
     try:
         with files.reading(path, ctx.settings.statement_timeout_s, most_bytes=LARGEST_BYTES) as reading:
             return b"".join(iter(lambda: reading.read(LARGEST_BYTES), b"")).decode()
+    except errors.FileUnreadable as error:
+        raise errors.FileUnreadable(
+            error.message,
+            next_steps=[f"Give a file, `-` for standard input, or a policy that ships: {', '.join(Shipped)}."],
+        ) from None
     except errors.FileInvalid as error:
         problem = error.message
     except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from blaidctl.core.context import Context
     from blaidctl.core.sql import Row
+
+#: Of a run, as it is printed; what does not fit the column is no run.
+_NUMBER = re.compile(r"[1-9][0-9]{0,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ def run(tx: Tx, request: contract.RunAllocation) -> contract.Allocation:
         "policy_sha256": asked.document.sha256,
         "remainder": text_of(found.remainder),
     }
-    return _result(*require_run(tx, written["id"]))
+    return contract.Allocation(**_result(*require_run(tx, str(written["id"]))))
 
 
 def _with_kills(tx: Tx, computed: _Computed) -> tuple[list[Bot], Pinned]:
@@ -182,17 +186,18 @@ def _row(asked: Asked, pinned: Pinned, found: outcome.Outcome) -> dict[str, Any]
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def require_run(tx: Tx, run_id: int) -> tuple[Row, list[Row]]:
+def require_run(tx: Tx, run_id: str) -> tuple[Row, list[Row]]:
     """Return a run that the caller may see, and its lines by bot id. Raises AllocationNotFound."""
-    found = tx.first(queries.FIND_RUN, id=run_id, scope=tx.ctx.user_scope)
+    number = int(run_id) if _NUMBER.fullmatch(run_id) else 0
+    found = tx.first(queries.FIND_RUN, id=number, scope=tx.ctx.user_scope)
     if found is None:
-        raise errors.AllocationNotFound(f"no allocation run {run_id}", missing=[f"allocation run {run_id}"])
+        raise errors.AllocationNotFound(f"no allocation run {run_id!r}", missing=[f"allocation run {run_id}"])
     return found, sorted(tx.fetch(queries.LINES, run_id=run_id), key=lambda line: str(line["bot_id"]))
 
 
-def show(tx: Tx, request: contract.ShowAllocation) -> contract.Allocation:
+def show(tx: Tx, request: contract.ShowAllocation) -> contract.AllocationDetail:
     """Return one run."""
-    return _result(*require_run(tx, request.run))
+    return contract.AllocationDetail(**_result(*require_run(tx, request.run)))
 
 
 def list_runs(tx: Tx, request: contract.ListAllocations) -> contract.AllocationList:
@@ -214,15 +219,15 @@ def _in_order(row: Row) -> Row:
     return {name: json.loads(canonical(value)) if isinstance(value, dict) else value for name, value in row.items()}
 
 
-def _result(row: Row, lines: Sequence[Row]) -> contract.Allocation:
+def _result(row: Row, lines: Sequence[Row]) -> dict[str, Any]:
     names = contract.Allocation.model_fields
     row, *lines = (_in_order(found) for found in (row, *lines))
-    return contract.Allocation(
-        run_id=row["id"],
-        allocated=EXACT.subtract(row["capital"], row["remainder"]),
-        remainder_reason=row["conventions"]["remainder"],
-        policy_name=row["policy"]["name"],
-        policy_toml=row["policy"]["toml"],
-        lines=[contract.Line(share=outcome.share_of(line["weight"]), **line) for line in lines],
+    return {
         **{name: value for name, value in row.items() if name in names},
-    )
+        "run_id": row["id"],
+        "allocated": EXACT.subtract(row["capital"], row["remainder"]),
+        "remainder_reason": row["conventions"]["remainder"],
+        "policy_name": row["policy"]["name"],
+        "policy_toml": row["policy"]["toml"],
+        "lines": [contract.Line(share=outcome.share_of(line["weight"]), **line) for line in lines],
+    }

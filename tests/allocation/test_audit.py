@@ -186,7 +186,8 @@ def test_a_run_of_another_version_is_proven_by_its_output_and_says_so(
 def test_an_unknown_run_is_not_found(cli: CommandLine):
     for word in ("audit", "show"):
         refused(cli("allocation", word, "7"), 3, "ALLOCATION_NOT_FOUND")
-        refused(cli("allocation", word, "0"), 2, "INVALID_REQUEST")
+        for other in ("0", "01", "-1", "9" * 30, "seven", "1 OR 1"):
+            refused(cli("allocation", word, "--", other), 3, "ALLOCATION_NOT_FOUND")
     assert done(cli("allocation", "list")).json["result"]["runs"] == []
 
 

@@ -19,7 +19,7 @@ from tests.support.accounts import add_account, link
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.commandline import CommandLine
+    from tests.support.commandline import CommandLine, ProcessCommandLine
     from tests.support.database import Database
 
 
@@ -87,6 +87,22 @@ def test_both_engines_give_the_same_bytes(cli: CommandLine, sqlite_database: Dat
     assert one == other
     runs = done(cli("allocation", "list")).json["result"]["runs"]
     assert len({row["output_hash"] for row in runs}) == 1
+
+
+def test_hash_seed_time_zone_and_locale_change_nothing(
+    cli: CommandLine, process: ProcessCommandLine, sqlite_database: Database
+):
+    assert sqlite_database.kind == "sqlite"
+    desk(cli)
+    policy = policy_text(Method.INVERSE_DRAWDOWN, least_drawdown="0.01")
+    hashes = {
+        (found["input_hash"], found["output_hash"], json.dumps(found["lines"]))
+        for seed, zone in (("0", "UTC"), ("1", "Asia/Kathmandu"), ("7", "America/New_York"), ("42", "Pacific/Apia"))
+        for found in [result(run(process, "--dry-run", policy=policy, env={"PYTHONHASHSEED": seed, "TZ": zone}))]
+    }
+    assert len(hashes) == 1
+    plain = result(run(cli, policy=policy))
+    assert hashes == {(plain["input_hash"], plain["output_hash"], json.dumps(plain["lines"]))}
 
 
 def test_one_tick_of_one_fill_is_another_input(cli: CommandLine, sqlite_database: Database, make_database: Any):
@@ -327,7 +343,13 @@ def test_a_policy_is_a_file_or_standard_input(cli: CommandLine, sqlite_database:
     assert (named["policy_name"], named["policy_toml"]) == ("mine.toml", policy_text())
     piped = result(run(cli))
     assert (piped["policy_name"], piped["policy_sha256"]) == ("standard input", named["policy_sha256"])
-    refused(run(cli, "--policy", str(tmp_path / "none.toml")), 2, "FILE_UNREADABLE")
+    error = refused(run(cli, "--policy", "equals"), 2, "FILE_UNREADABLE")
+    assert error["next_steps"] == [
+        (
+            "Give a file, `-` for standard input, or a policy that ships: equal, inverse-drawdown, profit-factor,"
+            " fractional-kelly."
+        )
+    ]
     error = refused(run(cli, policy=policy_text() + "surprise = 1\n"), 2, "ALLOCATION_POLICY_INVALID")
     assert error["missing_requirements"] == ["profit_factor.surprise: there is no such key for PROFIT_FACTOR"]
     error = refused(run(cli, policy=policy_text(cap="1.5")), 2, "ALLOCATION_POLICY_INVALID")
