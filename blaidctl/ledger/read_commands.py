@@ -72,7 +72,8 @@ def equity(
 
     Writes: the page of --html (whole or not at all; it needs the extra `report`), nothing in the database.
 
-    Exit: as `ledger metrics`. Again: safe; the same inputs give the same bytes.
+    Exit: 0 drawn; 2 input, or which account; 3 unknown bot, account or instance; 4 METRICS_INCOMPLETE, with every
+    missing row; 8 no database. Again: safe; the same inputs give the same bytes.
     """
     return run("ledger equity", locals())
 
