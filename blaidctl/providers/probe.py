@@ -1,7 +1,7 @@
 """`provider check`: ask each provider, several at once, then write down what was found, one after the other.
 
 No transaction is open while the network is waited for. A look that changes no state is a sign of life, one that does is
-an act (runbooks/decisions/0017-providers.md).
+an act (runbooks/decisions/0018-providers.md).
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def test_what_settles_or_doubts_belongs_to_a_handler():
 
 def test_nothing_but_a_heartbeat_is_a_sign_of_life():
     assert [o.name for o in OPERATIONS if o.sign_of_life] == ["job beat", "provider seen"], (
-        "runbooks/decisions/0011-signs-of-life.md, 0017-providers.md"
+        "runbooks/decisions/0011-signs-of-life.md, 0018-providers.md"
     )
 
 

@@ -1,4 +1,4 @@
-"""What ships to run the reaper every minute: checked by systemd's own tool, and the commands in it are run."""
+"""What ships to run the reaper and the probes every minute: checked by systemd itself, and its commands are run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def verify(*units: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_units_are_these():
-    assert UNITS == ["blaidctl-bot@.service", "blaidctl-reap.service", "blaidctl-reap.timer"]
+    assert UNITS == [
+        "blaidctl-bot@.service", "blaidctl-providers.service", "blaidctl-providers.timer", "blaidctl-reap.service",
+        "blaidctl-reap.timer",
+    ]  # fmt: skip
     assert sorted(path.name for path in DEPLOY.iterdir()) == [*UNITS, "crontab"]
 
 
@@ -66,10 +69,11 @@ def test_systemd_would_find_it(tmp_path: Path, unit: str, line: str, broken: str
     assert unit in checked.stderr
 
 
-def test_the_hardening_is_what_it_was(tmp_path: Path):
+@pytest.mark.parametrize("unit", ["blaidctl-reap.service", "blaidctl-providers.service"])
+def test_the_hardening_is_what_it_was(tmp_path: Path, unit: str):
     rendered(tmp_path)
     checked = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=25", tmp_path / "blaidctl-reap.service"],  # noqa: S607
+        ["systemd-analyze", "security", "--offline=true", "--threshold=25", tmp_path / unit],  # noqa: S607
         capture_output=True,
         text=True,
         check=False,
@@ -87,27 +91,36 @@ def test_a_run_has_the_time_that_it_may_take():
     assert int(found[1]) > longest_s + 30
 
 
-def test_the_commands_of_service_and_crontab_work(process: ProcessCommandLine):
-    service = (DEPLOY / "blaidctl-reap.service").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^ExecStart=(.*)$", service, re.MULTILINE)
-    program, *words = shlex.split(command)
-    assert program == INSTALLED
-    assert done(process(*words)).json["result"]["complete"] is True
+def test_the_commands_of_the_services_work(process: ProcessCommandLine):
+    for unit, field, answer in (("reap", "complete", True), ("providers", "providers", [])):
+        service = (DEPLOY / f"blaidctl-{unit}.service").read_text(encoding="utf-8")
+        (command,) = re.findall(r"^ExecStart=(.*)$", service, re.MULTILINE)
+        program, *words = shlex.split(command)
+        assert program == INSTALLED
+        assert done(process(*words)).json["result"][field] == answer
 
-    lines = [
-        line for line in (DEPLOY / "crontab").read_text(encoding="utf-8").splitlines() if line[:1] not in {"#", ""}
-    ]
-    (line,) = [line for line in lines if not re.match(r"\w+=", line)]
-    minute, hour, day, month, weekday, timed = line.split(maxsplit=5)
-    assert (minute, hour, day, month, weekday) == ("*",) * 5
-    assert "%" not in timed  # cron reads it as a new line
-    ran = subprocess.run(
-        ["/bin/sh", "-c", timed.replace(INSTALLED, str(SCRIPT))],
-        capture_output=True,
-        text=True,
-        env=process.environment(dict(variable.split("=", 1) for variable in lines if variable != line)),
-        check=False,
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+def test_the_lines_of_the_crontab_work(process: ProcessCommandLine):
+    text = (DEPLOY / "crontab").read_text(encoding="utf-8")
+    variables: dict[str, str | None] = {}
+    ran = 0
+    for line in (line for line in text.splitlines() if line[:1] not in {"#", ""}):
+        if re.match(r"\w+=", line):  # holds for the lines below it
+            name, _, value = line.partition("=")
+            variables[name] = value
+            continue
+        minute, hour, day, month, weekday, timed = line.split(maxsplit=5)
+        assert (minute, hour, day, month, weekday) == ("*",) * 5
+        assert "%" not in timed  # cron reads it as a new line
+        one = subprocess.run(
+            ["/bin/sh", "-c", timed.replace(INSTALLED, str(SCRIPT))],
+            capture_output=True,
+            text=True,
+            env=process.environment(variables),
+            check=False,
+        )
+        assert (one.returncode, one.stdout, one.stderr) == (0, "", "")
+        ran += 1
     actors = {row["actor"] for row in done(process("audit", "tail")).json["result"]["entries"]}
     assert any(actor.startswith("service:reaper@") for actor in actors)
+    assert (ran, variables["BLAIDCTL_SERVICE_NAME"]) == (2, "prober")
