@@ -85,6 +85,21 @@ def test_trades_of_instruments_that_alternate_are_kept_apart():
     assert found.exposed_us == 90_000_000
 
 
+def test_one_symbol_on_two_exchanges_or_in_two_asset_classes_is_two_positions():
+    keys = [
+        ("binance", "BTCUSD", "crypto"),
+        ("binance", "BTCUSD", "cryptofuture"),
+        ("kraken", "BTCUSD", "cryptofuture"),
+    ]
+    book = [
+        Fill(at(5, micro=n), f"{n}", key, side, Decimal(1), Decimal(10))
+        for n, (key, side) in enumerate(zip(keys, ("BUY", "SELL", "BUY"), strict=True))
+    ]
+    found = figures(asked(instruments=dict.fromkeys(keys, Instrument("USD", Decimal(1)))), book)
+    assert [(p.key, p.quantity) for p in found.positions] == [(keys[0], 1), (keys[1], -1), (keys[2], 1)]
+    assert found.closed_trades == 0
+
+
 def test_the_worth_of_a_price_is_its_point_value_over_its_magnifier():
     """100 shares from 150 to 160 pence are 10 pounds, at 1.25 dollars 12.5; the fee of 1 pound is 1.25 dollars."""
     rates = {("GBP", "USD"): {"2026-01-05": Decimal("1.25")}}
