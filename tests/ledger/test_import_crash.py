@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from blaidctl.core import db
-from blaidctl.ledger import imports
+from blaidctl.ledger import imports, spool
 from tests.kill.fleet import done, refused, verified
 from tests.ledger.work import counts, ledger_desk, rows, stored, take, text, write
 
@@ -181,3 +181,21 @@ def test_a_database_that_goes_away_in_the_middle_says_how_much_stays(
     again = done(take(cli, path)).json["result"]
     assert (again["rows_new"], again["rows_known"], again["parts_written"]) == (2, 1, 2)
     verified(cli)
+
+
+def test_a_full_folder_for_temporary_files_is_told_apart_from_a_full_database(
+    cli, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ledger_desk(cli)
+    small = spool._TABLES.replace("CREATE TABLE entries", "PRAGMA max_page_count = 5; CREATE TABLE entries")  # noqa: SLF001 - a disk of five pages
+    monkeypatch.setattr(spool, "_TABLES", small)
+    error = refused(take(cli, write(home, rows(*[{"order_id": "x" * 180}] * 500))), 8, "DISK_FULL")
+    assert "the folder for temporary files cannot take what was read" in error["message"]
+    assert counts(database) == dict.fromkeys(counts(database), 0)
+
+
+def test_a_person_at_a_terminal_reads_what_came_in(cli, database: Database, home: Path):
+    ledger_desk(cli)
+    shown = done(take(cli, write(home, rows({}, {})), tty=True)).stdout
+    assert "2 new fill(s), 0 known" in shown
+    assert len(stored(database)) == 2
