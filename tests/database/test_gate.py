@@ -226,7 +226,8 @@ def test_what_a_downgrade_drops_is_locked_before_it_is_counted(
     run = ddl.run
 
     def look(statement: str) -> None:
-        held.append({name for (name,) in postgres_database.sql(sql)})
+        if not ddl._recorder:  # noqa: SLF001 - the plan goes this road too, and runs nothing
+            held.append({name for (name,) in postgres_database.sql(sql)})
         run(statement)
 
     monkeypatch.setattr(ddl, "run", look)
