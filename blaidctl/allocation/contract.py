@@ -18,11 +18,12 @@ from blaidctl.instruments.contract import Moment
 BotAccount = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,200}=[^=\x00]{1,200}$")]
 PolicyText = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=20_000),
+    StringConstraints(min_length=1, max_length=16_384),
     AfterValidator(storable),
     Field(json_schema_extra={"pattern": r"^[^\u0000]+$"}),
 ]
-_MOST_BOTS = 10_000
+#: As many short names as a request body holds.
+_MOST_BOTS = 4_000
 
 
 class RunAllocation(Act):

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blaidctl.allocation import rules
@@ -205,6 +205,9 @@ def test_a_capital_of_38_digits_is_divided_without_rounding():
 
 # ---- laws ----------------------------------------------------------------------------------------------------------
 
+#: However busy the machine is.
+law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
 _MONEY = st.fractions(min_value=0, max_value=10**9, max_denominator=10**6)
 
 
@@ -246,6 +249,7 @@ _CAPITAL = st.integers(1, 10**12)
 _DESKS = st.lists(_records(), min_size=1, max_size=8)
 
 
+@law
 @given(_policies(), _CAPITAL, _DESKS)
 def test_lines_and_remainder_are_the_capital_to_the_last_minor_unit(p: rules.Policy, units: int, records: list[Record]):
     capital = rules.money(units, 2)
@@ -257,6 +261,7 @@ def test_lines_and_remainder_are_the_capital_to_the_last_minor_unit(p: rules.Pol
     assert all(share.amount or share.reason for share in found.shares)
 
 
+@law
 @given(_policies(), _CAPITAL, _DESKS, st.randoms())
 def test_the_order_in_which_bots_come_changes_nothing(p: rules.Policy, units: int, records: list[Record], chance: Any):
     candidates = bots(*records)
@@ -264,6 +269,7 @@ def test_the_order_in_which_bots_come_changes_nothing(p: rules.Policy, units: in
     assert allocate(p, Decimal(units), 2, candidates) == allocate(p, Decimal(units), 2, shuffled)
 
 
+@law
 @given(_policies(), _CAPITAL, _DESKS)
 def test_caps_and_floors_hold_for_every_weight_and_amount(p: rules.Policy, units: int, records: list[Record]):
     found = allocate(p, rules.money(units, 2), 2, bots(*records))
@@ -298,6 +304,7 @@ def _defined(method: Method, found: Record) -> bool:
     return value is not None and value != 0
 
 
+@law
 @given(_policies(), _CAPITAL, _DESKS)
 def test_a_better_metric_never_gives_a_bot_less(p: rules.Policy, units: int, records: list[Record]):
     first, *others = records
@@ -317,6 +324,7 @@ def _floors_fit(p: rules.Policy, records: Sequence[Record]) -> bool:
 _SCORES = st.lists(st.fractions(min_value=Fraction(1, 10**6), max_value=10**6), min_size=1, max_size=12)
 
 
+@law
 @given(_SCORES, st.data())
 def test_filling_meets_the_total_exactly_and_keeps_the_order_of_scores(scores: list[Fraction], data: st.DataObject):
     count = len(scores)
