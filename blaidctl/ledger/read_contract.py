@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from blaidctl.core.contract import Finding, LookupId, Request, Result
-from blaidctl.instruments.contract import FilePath
+from blaidctl.instruments.contract import FilePath, Moment
 from blaidctl.ledger.vocabulary import Basis, Discrepancy, LotMethod
 
-#: With its zone: a time without one is refused.
-Moment = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 RowId = Annotated[int, Field(gt=0, lt=2**53)]
 
 
@@ -235,7 +232,7 @@ class EquityCurve(Provenance):
 class Reconcile(Request):
     """A statement of a broker or a backend, held against the ledger of an account."""
 
-    file: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    file: FilePath
     account: LookupId
     #: `statement` (blaidctl's own JSON), or a format of `ledger import`.
     format: Literal["statement", "csv", "ndjson", "freqtrade", "hummingbot", "ccxt", "alpaca", "ibkr"] = "statement"

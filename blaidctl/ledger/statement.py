@@ -22,11 +22,12 @@ from blaidctl.core import errors, files
 from blaidctl.core.contract import LookupId
 from blaidctl.core.decimals import Exact
 from blaidctl.core.execute import invalid_request
+from blaidctl.instruments.contract import Moment
 from blaidctl.instruments.vocabulary import AssetClass
 from blaidctl.ledger import formats
 from blaidctl.ledger.fills import AccountFee, Fill, Refusal
 from blaidctl.ledger.formats import columns, json_text
-from blaidctl.ledger.read_contract import Moment, RowId
+from blaidctl.ledger.read_contract import RowId
 from blaidctl.ledger.vocabulary import FileFormat
 
 if TYPE_CHECKING:
