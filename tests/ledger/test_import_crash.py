@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -18,19 +19,19 @@ from tests.kill.fleet import done, refused, verified
 from tests.ledger.work import counts, ledger_desk, rows, stored, take, text, write
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.support.commandline import CommandLine, ProcessCommandLine
     from tests.support.database import Database
 
 CRASH = Path(__file__).with_name("crash.py")
 
 
-def program(cli: CommandLine, path: Path, *, part_rows: int, point: int = 0) -> subprocess.Popen[str]:
+def program(
+    cli: CommandLine, path: Path, *, part_rows: int, point: int = 0, dry_run: bool = False
+) -> subprocess.Popen[str]:
     """Start an import with small parts that dies at a point."""
     words = ("ledger", "import", str(path), "--format", "csv", "--account", "ib-1")
     return subprocess.Popen(
-        [sys.executable, str(CRASH), str(part_rows), str(point), *words],
+        [sys.executable, str(CRASH), str(part_rows), str(point), *words, *(["--dry-run"] if dry_run else [])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,35 +48,26 @@ def whole_parts(database: Database) -> None:
     assert [row for row in found if row[1] != row[2]] == []
 
 
-def test_a_kill_at_any_point_leaves_whole_parts_and_the_next_run_goes_on(cli, database: Database, home: Path):
+@pytest.mark.parametrize("share", [0.35, 0.55, 0.75, 0.95])
+def test_a_kill_at_any_point_leaves_whole_parts_and_the_next_run_goes_on(
+    cli, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch, share: float
+):
     ledger_desk(cli)
-    changes = [{}] * 5 + [{"reverses": "{0}-1", "side": "SELL", "fee": "-2.25"}]
-
-    def file(name: str) -> Path:
-        found = [
-            row | {"venue_trade_id": f"{name}-{n}", "reverses": row["reverses"].format(name)}
-            for n, row in enumerate(rows(*changes))
-        ]
-        return write(home, found, f"{name}.csv")
-
-    whole = program(cli, file("whole"), part_rows=2)
+    path = write(home, rows(*[{}] * 5, {"reverses": "T1", "side": "SELL", "fee": "-2.25"}))
+    # The real transactions, rolled back: how many points there are to die at.
+    whole = program(cli, path, part_rows=2, dry_run=True)
     _, said = whole.communicate(timeout=100)
     assert whole.returncode == 0, said
     points = int(re.findall(r"points (\d+)", said)[-1])
-    for n, point in enumerate(range(points // 4, points, max(1, points // 6))):
-        path = file(f"f{n}")
-        killed = program(cli, path, part_rows=2, point=point)
-        killed.communicate(timeout=100)
-        assert killed.returncode == -signal.SIGKILL
-        whole_parts(database)
-        verified(cli)
-        finished = program(cli, path, part_rows=2)
-        out, said = finished.communicate(timeout=100)
-        assert finished.returncode == 0, said + out
-        ours = [row for (row,) in stored(database) if row.startswith(f"f{n}-")]
-        assert sorted(ours) == [f"f{n}-{i}" for i in range(6)]
-        parts = database.sql("SELECT part FROM ledger_imports WHERE source_name = ? ORDER BY part", (path.name,))
-        assert parts == [(1,), (2,), (3,)], "each part was written once"
+    killed = program(cli, path, part_rows=2, point=int(points * share))
+    killed.communicate(timeout=100)
+    assert killed.returncode == -signal.SIGKILL
+    whole_parts(database)
+    monkeypatch.setattr(imports, "PART_ROWS", 2)
+    done(take(cli, path))
+    assert stored(database) == [(f"T{n}",) for n in range(1, 7)]
+    parts = database.sql("SELECT part FROM ledger_imports ORDER BY id")
+    assert parts == [(1,), (2,), (3,)], "each part was written once"
     verified(cli)
 
 
