@@ -6,7 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from blaidctl.providers.rehearsal import Rehearsal
 from tests.instruments.work import DATES, HOURS, SAMPLE
+from tests.support import provider
 from tests.support.accounts import options
 
 LIMITS = ("--heartbeat-s", "5", "--stale-after-s", "60", "--max-runtime-s", "3600", "--grace-s", "10")
@@ -61,6 +63,20 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         assert run.code == 0, (words, run.stderr)
 
 
+def test_the_daily_role_asks_providers_and_pulls(app_role, cli, postgres_database):
+    env = {"BLAIDCTL_DATABASE_URL": app_role}
+
+    def as_role(*words):
+        return cli(*words, env=env, database=postgres_database)
+
+    with Rehearsal(provider.fills(3)) as rehearsal:
+        provider.bound(as_role, rehearsal)
+        provider.done(provider.pull(as_role))
+        rehearsal.fail("bad_json", page=2)
+        assert provider.pull(as_role).error["error_code"] == "PROVIDER_DEGRADED"
+        provider.done(as_role("provider", "unbind", provider.PROVIDER, provider.ACCOUNT))
+
+
 @pytest.mark.parametrize(
     "attack",
     [
@@ -76,6 +92,11 @@ def test_the_daily_role_does_the_daily_work(app_role, cli, postgres_database):
         "UPDATE account_links SET account_id = 'x'",
         "DELETE FROM account_links",
         "UPDATE broker_account_events SET reason = 'x'",
+        "UPDATE providers SET check_url = 'https://evil/'",
+        "DELETE FROM providers",
+        "UPDATE provider_events SET state_after = 'OK'",
+        "UPDATE provider_bindings SET account_id = 'x'",
+        "DELETE FROM pull_cursors",
         "DELETE FROM jobs",
         "DELETE FROM instruments",
         "UPDATE instrument_events SET source_sha256 = 'x'",
