@@ -26,7 +26,8 @@ step() { # step EXPECTED_EXIT WORDS…: a command that must answer with this exi
 
 step 0 bot show "$bot"
 # A kill that was ended is not made again under its old name: a drill that came to its end stays as it was.
-if blaidctl kill-events "$bot" --limit 10000 --output json | tr '{' '\n' | grep '"RESURRECT"' | grep -q "$trace"; then
+events=$(blaidctl kill-events "$bot" --limit 10000 --output json)
+if grep -Eq "\"RESURRECT\"[^}]*\}[^}]*\"trace_id\": \"$trace\"" <<<"$events"; then
     printf '\nDRILL DONE: %s was killed and came back, before; trace %s\n' "$bot" "$trace" >&2
     exit 0
 fi
