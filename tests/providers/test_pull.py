@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import freezegun
 import pytest
 
 from blaidctl.providers.rehearsal import Mode, Rehearsal
-from tests.kill.fleet import dump
+from tests.kill.fleet import dump, operate
 from tests.support.provider import (
     ACCOUNT,
     BOT,
@@ -30,6 +30,7 @@ from tests.support.provider import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.commandline import CommandLine, ProcessCommandLine
@@ -334,3 +335,51 @@ def test_the_rehearsal_is_a_program_that_fails_on_command(
         assert done(pull(process)).json["result"]["rows_new"] == 4
         server.stdin.close()
         assert server.wait(timeout=10) == 0
+
+
+# ---- what happens while pages are read -----------------------------------------------------------------------
+
+
+class _Meanwhile(list[Any]):
+    """Fills; when the second page is asked for, something happens first."""
+
+    def __init__(self, found: list[Any], what: Callable[[], object]) -> None:
+        super().__init__(found)
+        self.what: list[Callable[[], object]] = [what]
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice) and key.start == 2 and self.what:
+            self.what.pop()()
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "code", "error"),
+    [
+        ("provider transition", {"provider": PROVIDER, "failure": "STALE", "detail": "x"}, 8, "PROVIDER_DEGRADED"),
+        ("provider unbind", {"provider": PROVIDER, "account": ACCOUNT}, 4, "PROVIDER_NOT_BOUND"),
+    ],
+    ids=["it is degraded", "the account is unbound"],
+)
+def test_what_changes_while_pages_are_read_is_seen_before_anything_is_written(  # noqa: PLR0917 - two are fixtures
+    database: Database, cli: CommandLine, operation: str, request_: dict[str, str], code: int, error: str
+):
+    with Rehearsal(fills(4)) as provider:
+        bound(cli, provider)
+        provider.fills = _Meanwhile(fills(4), lambda: operate(cli, operation, request_))
+        run = pull(cli)
+        assert (run.code, run.error["error_code"]) == (code, error)
+        assert (_ids(database), database.sql("SELECT count(*) FROM ledger_imports")) == ([], [(0,)])
+        assert cli("audit", "verify").code == 0
+
+
+def test_a_pull_that_another_one_overtook_writes_nothing(database: Database, cli: CommandLine):
+    with Rehearsal(fills(4)) as provider:
+        bound(cli, provider)
+        quicker = "UPDATE pull_cursors SET pulls = pulls + 1"
+        begin = f"INSERT INTO pull_cursors (provider_id, account_id, pulls) VALUES ('{PROVIDER}', '{ACCOUNT}', 0)"
+        database.sql(begin)
+        provider.fills = _Meanwhile(fills(4), lambda: database.sql(quicker))
+        run = pull(cli)
+        assert (run.code, run.error["error_code"]) == (4, "CURSOR_MOVED")
+        assert _ids(database) == []
