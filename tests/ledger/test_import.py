@@ -26,6 +26,11 @@ def desk(cli: CommandLine) -> CommandLine:
     return cli
 
 
+def actions(database: Database) -> list[str]:
+    """Return what the audit entries say was done or refused, oldest first."""
+    return [entry["action"] for entry in entries(database)]
+
+
 @pytest.mark.operation("ledger import", "ledger import part", "ledger fills", "ledger imports")
 def test_fills_come_in_exactly_once_and_as_they_are(desk: CommandLine, database: Database, home: Path):
     path = write(
@@ -64,6 +69,7 @@ def test_fills_come_in_exactly_once_and_as_they_are(desk: CommandLine, database:
         True,
     )
     assert row["file_sha256"] == first["result"]["source_sha256"]
+    assert actions(database).count("ledger import part") == 1
     verified(desk)
 
 
@@ -193,6 +199,7 @@ def test_what_is_anothers_is_forbidden_with_its_line_and_recorded(desk: CommandL
         assert (found["event"], found["error_code"], found["metadata"]["lines"]) == ("REFUSED", code, [line])
         assert entries(database)[-1]["outcome"] == "REFUSED"
     assert counts(database) == dict.fromkeys(counts(database), 0) | {"ledger_events": len(cases)}
+    assert actions(database).count("ledger import refusal") == len(cases)
     done(take(desk, write(home, rows({"account": "U-ib-1"}, {"account": "ib-1"}))))
     verified(desk)
 
