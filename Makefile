@@ -8,7 +8,7 @@ UPGRADE ?=
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint fmt manifest documents bench requirements clean
+.PHONY: help quickstart test lint fmt manifest documents evidence bench requirements clean
 
 RUN   := .venv
 TEST  := .venv-test
@@ -52,6 +52,9 @@ manifest: $(TEST)/.project  ## write blaidctl/core/schema_manifest.json anew fro
 
 documents: $(TEST)/.project  ## write the generated tables of README, AUDIT_FINDINGS and the runbooks anew
 	$(TEST)/bin/python -m blaidctl.findings.write
+
+evidence: $(TEST)/.project  ## the four verifications on both engines, into AUDIT_FINDINGS.md (ARGS go to `blaidctl verify`)
+	$(TEST)/bin/python -m tests.support.evidence $(or $(ARGS),--write)
 
 bench: $(TEST)/.project  ## measure everything in benchmarks/, one after the other (about half an hour)
 	for name in cold_start kill kill_latency audit fairness reaper instruments ledger; do $(TEST)/bin/python -m benchmarks.$$name || exit 1; done

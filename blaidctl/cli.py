@@ -34,6 +34,7 @@ from blaidctl.operations import OPERATIONS
 from blaidctl.providers import commands as providers
 from blaidctl.quickstart import commands as quickstart
 from blaidctl.reaper import commands as reaper
+from blaidctl.verification import commands as verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "status": fleet.status,
     "doctor": doctor.doctor,
     "endpoints": findings.endpoints,
+    "verify": verification.verify,
     "quickstart": quickstart.quickstart,
 }
 _GROUPS = {

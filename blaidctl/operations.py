@@ -905,8 +905,8 @@ OPERATIONS: tuple[Operation, ...] = (
         name="verify",
         summary="Run the four verifications end to end.",
         words=("verify",),
-        missing_requirements=("providers", "backtests", "the ledger"),
-        finding="F-012",
+        program="blaidctl.verification.run:verify",
+        result="blaidctl.verification.contract:Verified",
     ),
     Operation(
         name="quickstart",

@@ -240,6 +240,16 @@ class PlayFailed(Findings):
     next_steps = ("Report it with the sandbox folder: this is a defect of blaidctl or of this machine.",)
 
 
+class NotVerified(Findings):
+    """A verification did not pass, or could not be run."""
+
+    error_code = "NOT_VERIFIED"
+    next_steps = (
+        "Read the transcripts of those that did not pass (`--output json`): each ends at what is not as it must be.",
+        "One that was NOT_RUN says what it needs.",
+    )
+
+
 class FillsAfterKill(Findings):
     """Fills were executed after the kill of their bot; they are kept, and somebody must look."""
 
@@ -350,15 +360,6 @@ class FileInvalid(Invalid):
 
     error_code = "FILE_INVALID"
     next_steps = ("Correct what is named (runbooks/bad-instrument-data.md) and load the file again.",)
-
-
-class BarsInvalid(Invalid):
-    """The bars are none that an engine may run over."""
-
-    error_code = "BARS_INVALID"
-    next_steps = (
-        "Correct the line that is named: time (with its offset, growing), open, high, low, close, none of them 0.",
-    )
 
 
 class RowsRefused(Invalid):

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     #: How old the last checkpoint may be for `resurrect`, `account link` and `allocation run`; None: any age.
     checkpoint_max_age_s: int | None = Field(default=None, ge=1, le=31_622_400)
 
+    #: A PostgreSQL server where `verify` may make scratch databases, which it drops; never the database itself.
+    verify_postgresql_url: SecretStr | None = None
+
     @field_validator("checkpoint_sinks", mode="before")
     @classmethod
     def _folders(cls, value: Any) -> Any:

@@ -68,6 +68,7 @@ COMMANDS_ONLY = {
             "providers",
             "quickstart",
             "reaper",
+            "verification",
         )
         for room in ("", ".commands")
     ),
@@ -78,6 +79,7 @@ COMMANDS_ONLY = {
     "blaidctl.ledger.read_commands",
     "blaidctl.ledger.vocabulary",
     "blaidctl.providers.vocabulary",
+    "blaidctl.verification.vocabulary",
 }
 
 

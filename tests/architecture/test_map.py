@@ -53,18 +53,20 @@ COMMANDS = {
         instrument load; instrument list; instrument show; instrument deactivate; instrument events;
         session load; session list; session show; currency add; currency list;
         account add; account link; account unlink; account limits; account list; account show; account events;
-        ledger import; ledger imports; ledger fills; ledger events; ledger reverse; ledger flow; ledger rate; ledger mark;
+        ledger import; ledger imports; ledger fills; ledger events; ledger reverse;
+        ledger flow; ledger rate; ledger mark;
         ledger metrics; ledger equity; ledger reconcile;
         allocation run; allocation audit; allocation show; allocation list;
         job type add; job type list; job run; job start; job beat; job finish; job reap; job list; job show; job events;
         provider add; provider bind; provider unbind; provider check; ledger pull;
         provider list; provider show; provider events;
-        audit verify; audit tail; audit export; audit checkpoint; audit key new; audit key show; token add; token list; token revoke; serve;
-        db plan; db upgrade; db check; db history; db backup; db restore; db downgrade; endpoints; doctor; quickstart
+        audit verify; audit tail; audit export; audit checkpoint; audit key new; audit key show;
+        token add; token list; token revoke; serve;
+        db plan; db upgrade; db check; db history; db backup; db restore; db downgrade; endpoints; doctor;
+        verify; quickstart
     """,
     "501": """
-        backtest run; backtest show; backtest list;
-        verify
+        backtest run; backtest show; backtest list
     """,
 }
 
