@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from blaidctl.core import decimals, errors, files
+from blaidctl.core import decimals, files
 from blaidctl.core.types import time_text
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 REQUIRED = ("time", "open", "high", "low", "close")
 OPTIONAL = ("volume",)
+
+
+class BarsInvalid(Exception):
+    """These are no bars that an engine may run over, and why not."""
 
 
 @dataclass(slots=True)
@@ -46,9 +50,9 @@ def read(path: str, silence_s: int) -> Bars:
                 elif any(found):
                     _take(bars, dict(zip(names, found, strict=True)))
             except ValueError as error:
-                raise errors.BarsInvalid(f"{reading.name}: line {line.number}: {_sentence(error)}") from None
+                raise BarsInvalid(f"{reading.name}: line {line.number}: {_sentence(error)}") from None
     if not bars.rows:
-        raise errors.BarsInvalid(f"{path}: there is no bar")
+        raise BarsInvalid(f"{path}: there is no bar")
     bars.sha256 = reading.sha256
     return bars
 

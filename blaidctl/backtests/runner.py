@@ -38,6 +38,13 @@ _BEAT_EVERY_S = 1.0
 _LOOK_EVERY = 1_000
 
 
+_NO_BARS = (bars.BarsInvalid, errors.FileInvalid, errors.FileUnreadable)
+
+
+def _why(error: Exception) -> str:
+    return error.message if isinstance(error, errors.BlaidError) else str(error)
+
+
 def run_backtest(ctx: Context, asked: Mapping[str, Any], command: Sequence[str]) -> int:
     """Run an engine over bars until there are metrics or a reason. Returns 0 only when it SUCCEEDED."""
     try:
@@ -86,8 +93,8 @@ class _Backtest:
         """Read the bars to their end."""
         try:
             self.bars = bars.read(self.request.bars, self.ctx.settings.statement_timeout_s)
-        except (errors.BarsInvalid, errors.FileInvalid, errors.FileUnreadable) as error:
-            return runner.Verdict((JobEnd.FAILED, JobReason.BAD_BARS), error.message)
+        except _NO_BARS as error:
+            return runner.Verdict((JobEnd.FAILED, JobReason.BAD_BARS), _why(error))
         return None
 
     def tees(self, tail: Tail) -> tuple[Tee, Tee]:
@@ -101,8 +108,8 @@ class _Backtest:
             self._same_bars()
         except Failed as failed:
             return runner.Verdict((JobEnd.FAILED, failed.reason), f"{sentence}: {failed}")
-        except (errors.BarsInvalid, errors.FileInvalid, errors.FileUnreadable) as error:
-            return runner.Verdict((JobEnd.FAILED, JobReason.BAD_BARS), f"{sentence}: {error.message}")
+        except _NO_BARS as error:
+            return runner.Verdict((JobEnd.FAILED, JobReason.BAD_BARS), f"{sentence}: {_why(error)}")
         exchange, symbol, asset_class = self.setting.key
         report = {
             **found.metrics,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import decimals
@@ -12,6 +11,7 @@ from blaidctl.ledger.rules import Ratio, rounded
 if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
+    from fractions import Fraction
 
 #: Places of what has no end in decimals (an average price, a result under a magnifier of 3).
 ENDLESS_PLACES = 36

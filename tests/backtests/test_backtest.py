@@ -13,8 +13,9 @@ import pytest
 
 from blaidctl.backtests.events import BACKTEST_METRICS
 from blaidctl.backtests.moving_average import signals
+from blaidctl.core import errors
 from tests.instruments.work import DATES, HOURS, SAMPLE
-from tests.kill.fleet import done
+from tests.kill.fleet import done, operate
 from tests.support.processes import LIMIT_S, lives, numbers_in, wait_for
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def job(database: Database, number: int = 1) -> tuple[Any, ...]:
     return tuple(found)
 
 
-@pytest.mark.operation("backtest run", "backtest end", "backtest show", "backtest list")
+@pytest.mark.operation("backtest run", "backtest show", "backtest list")
 def test_metrics_and_success_are_one_act_and_the_figures_are_those_of_the_hand(
     backtest: Callable[..., Run], desk: CommandLine, database: Database
 ):
@@ -261,6 +262,40 @@ def test_without_a_command_the_reference_engine_runs_out_of_the_box(desk: Comman
     assert (shown["bars"], shown["program"]) == (520, sys.executable)
     assert shown["fills"] == shown["closed_trades"] + 1
     assert Decimal(shown["starting_capital"]) + Decimal(shown["net"]) == Decimal(shown["equity"])
+
+
+METRICS = {
+    "bars_sha256": "a" * 64, "bars": 3, "first_bar_at": AT.format(2), "last_bar_at": AT.format(4), "exchange": "CME",
+    "symbol": "ES", "asset_class": "future", "currency": "USD", "lot_method": "FIFO", "basis": "REALIZED",
+    "starting_capital": "1000", "equity": "941", "gross": "-50", "fees": "9", "net": "-59", "fills": 4,
+    "closed_trades": 2, "wins": 1, "losses": 1, "win_rate": "0.5", "profit_factor": "0.788908765653",
+    "expectancy": "-29.5", "return_on_capital": "-0.059", "exposure": "1", "max_drawdown": "277.25",
+    "max_drawdown_fraction": "0.227580545865", "input_hash": "b" * 64,
+}  # fmt: skip
+
+
+@pytest.mark.operation("backtest end")
+def test_the_end_is_fenced_and_takes_no_metrics_with_a_hole(desk: CommandLine, database: Database):
+    done(desk("job", "start", "backtest"))
+    for metrics in (
+        {**METRICS, "net": None},
+        {k: v for k, v in METRICS.items() if k != "net"},
+        METRICS | {"net": "1e5"},
+    ):
+        with pytest.raises(errors.InvalidRequest, match=r"metrics\.net"):
+            operate(desk, "backtest end", {"job": 1, "attempt": 1, "metrics": metrics})
+    with pytest.raises(errors.JobTerminal):
+        operate(desk, "backtest end", {"job": 1, "attempt": 2, "metrics": METRICS})
+    assert database.sql("SELECT count(*) FROM backtest_metrics") == [(0,)]
+    ended = operate(desk, "backtest end", {"job": 1, "attempt": 1, "metrics": METRICS}, request_id="once")
+    assert ended.result["status"] == "SUCCEEDED"
+    assert operate(desk, "backtest end", {"job": 1, "attempt": 1, "metrics": METRICS}, request_id="once").replayed
+    with pytest.raises(errors.JobTerminal):
+        operate(desk, "backtest end", {"job": 1, "attempt": 1, "metrics": METRICS})
+    done(desk("job", "type", "add", "nightly", *LIMITS))
+    done(desk("job", "start", "nightly"))
+    with pytest.raises(errors.InvalidRequest, match="no backtest"):
+        operate(desk, "backtest end", {"job": 2, "attempt": 1, "metrics": METRICS})
 
 
 def test_no_other_road_lets_a_backtest_succeed(desk: CommandLine, process: ProcessCommandLine, database: Database):

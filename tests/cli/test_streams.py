@@ -89,7 +89,6 @@ def test_an_answer_is_data_and_nothing_else(fleet: Database, cli: CommandLine, a
 ERRORS = [
     (("kill", "nobody", "--reason-code", "DRILL", "--reason", "x"), 3, "BOT_NOT_FOUND"),
     (("kill", "momo-1", "--reason-code", "DRILL", "--reason", " "), 2, "INVALID_REQUEST"),
-    (("verify",), 7, "NOT_IMPLEMENTED"),
     (("kill", "--nonsense"), 2, "USAGE"),
     (("user", "add", "alice", "--name", "Another"), 4, "ALREADY_EXISTS"),
 ]

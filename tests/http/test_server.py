@@ -178,7 +178,7 @@ def test_a_database_that_comes_back_needs_no_restart(
             problem(response, 503, "DATABASE_DOWN")
         same_as_cli(response, cli("kill", "a2", *WHY))
         problem(served.nobody.get("/nowhere"), 404, "ROUTE_NOT_FOUND")
-        problem(served.nobody.get("/api/allocations/1"), 501, "NOT_IMPLEMENTED")
+        problem(served.nobody.get("/api/nothing/1"), 501, "NOT_IMPLEMENTED")
         private_postgres.restart("kill")
         answer(served.alice.post("/api/bots/a2/kill", json=KILL))
         assert served.server.poll() is None
