@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from blaidctl.backtests.vocabulary import METRICS
+from blaidctl.core.clock import monotonic_s, pause
 from blaidctl.verification.desk import fill
 from blaidctl.verification.stage import MismatchError
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 _RUN = ("backtest", "run", "--bars", "data/es-bars.csv", "--symbol", "ES", "--capital", "100000")
 _AT = "2024-01-{:02d}T21:00:00Z"
-_TYPE = ("--heartbeat-s", "1", "--stale-after-s", "5", "--grace-s", "1", "--max-runtime-s")
+#: A silence of so long is the end of a job.
+_STALE_S = 5
+_TYPE = ("--heartbeat-s", "1", "--stale-after-s", str(_STALE_S), "--grace-s", "1", "--max-runtime-s")
 
 
 def backtest_end(stage: Stage) -> None:
@@ -25,10 +28,11 @@ def backtest_end(stage: Stage) -> None:
     stage.say("the reference engine over bars: every metric, and SUCCEEDED")
     stage.type(*_RUN)
     stage.type("backtest", "show", "1", see=dict.fromkeys(METRICS, _some))
-    _killed(stage)
+    killed_s = _killed(stage)
     stage.say("engines that fail, each in its own way")
     for words, _ in FAILURES:
         stage.type(*words, code=1, error="PROCESS_FAILED")
+    pause(max(0.0, killed_s + _STALE_S + 1 - monotonic_s()))
     stage.say("what the reaper does with the one whose supervisor was killed")
     stage.type("job", "reap", see={"jobs_reaped": 1})
     stage.say("every backtest has ended; metrics are there for the one that succeeded, and for no other")
@@ -58,12 +62,14 @@ def _some(value: object) -> bool:
     return value is not None
 
 
-def _killed(stage: Stage) -> None:
+def _killed(stage: Stage) -> float:
+    """Kill a supervisor; return when that was."""
     stage.say("a supervisor that dies with no chance to say anything: its job is RUNNING, and nobody beats its heart")
     sign = stage.folder / "it-runs"
     stage.kill_midway(*_RUN, "--", "sh", "-c", "touch it-runs; exec sleep 60", when=sign.exists)
     if not sign.exists():
         raise MismatchError("the engine of the backtest that was to be killed never ran")
+    return monotonic_s()
 
 
 def _write_engines(stage: Stage) -> None:

@@ -179,6 +179,8 @@ class _Run:
             f"{PREFIX}DATABASE_URL": url,
             # Not the settings of who runs this: the same is shown everywhere.
             CONFIG_VARIABLE: str(place / "settings.toml"),
+            # What a command that is killed leaves in a temporary folder goes with this one.
+            "TMPDIR": str(place),
             "TRACEPARENT": f"00-{self.ctx.trace_id}-{self.ctx.trace_id[:16]}-01",
         }
         return Stage(place, environment, self.processes)

@@ -28,8 +28,8 @@ GRACE_S = 10
 #: Characters of one value or sentence that a transcript shows, and lines of what is missing.
 LONGEST = 240
 MOST_MISSING = 2
-#: Fields that fit into so many characters stand on one line.
-WIDTH = 110
+#: Fields stand beside the exit code where that makes a line of so many characters.
+WIDTH = 140
 RULE = (
     "Each command ran as a process of its own and answered in JSON. Shown are its exit code, its error (the first"
     f" {LONGEST} characters of a sentence, at the most {MOST_MISSING} lines of what is missing), and those fields of"
@@ -136,9 +136,10 @@ class Stage:
         missing: str = "",
         see: Mapping[str, Any] | None = None,
     ) -> Ran:
-        """Run a command and insist on its exit code, its error, what that says and is missing, and fields of its result.
+        """Run a command and insist on its exit code, its error with what that says, and fields of its result.
 
-        `see`: path in the result → the value, or a function of it that says whether it is right.
+        `missing`: what a line of the error's missing requirements names. `see`: path in the result → the value, or a
+        function of it that says whether it is right.
         """
         self.transcript.append(f"$ blaidctl {shlex.join(words)}")
         with self.processes.started((*PROGRAM, *words), self.environment, self.folder) as process:
@@ -166,12 +167,11 @@ class Stage:
                 raise self._mismatch(f"the answer has no {path}") from None
         shown = [f"{path} = {_value(value)}" for path, value in found.items()]
         together = "; ".join(shown)
-        if len(together) > WIDTH:
+        last = self.transcript[-1]
+        if together and last.startswith("exit") and len(last) + len(together) <= WIDTH:
+            self.transcript[-1] += f"  {together}"
+        else:
             self.transcript += [f"  {line}" for line in shown]
-        elif self.transcript[-1] == f"exit {ran.code}":
-            self.transcript[-1] += f"  {together}" if together else ""
-        elif together:
-            self.transcript.append(f"  {together}")
         for path, value in found.items():
             self._same(path, value, see[path])
 

@@ -199,7 +199,7 @@ def test_rows_and_findings_name_each_other():
     assert named - set(standing) == set(), "rows of the map name findings that AUDIT_FINDINGS.md lacks"
     severe = {name for name, severity in standing.items() if severity == "Sev-1"}
     assert severe - named == set(), "Sev-1 findings that no 501 or BLOCKED row of the map names"
-    assert {standing[name] for name in named} == {"Sev-1"}
+    assert {standing[name] for name in named} <= {"Sev-1"}
 
 
 # ---- PRODUCTION is earned ------------------------------------------------------------------------------------
