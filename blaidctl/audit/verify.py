@@ -146,8 +146,24 @@ def _replayed(connection: Connection, replay: Replay) -> list[contract.Defect]:
     return found
 
 
+def _place(defect: contract.Defect) -> tuple[bool, int]:
+    return defect.seq is None, defect.seq or 0
+
+
+def _listed(defects: list[contract.Defect]) -> list[contract.Defect]:
+    """Return as many defects as an answer holds, in order; each check has its share: none hides what another found."""
+    of_checks: dict[str, list[contract.Defect]] = {}
+    for defect in sorted(defects, key=_place):
+        of_checks.setdefault(defect.check, []).append(defect)
+    ranked = sorted(
+        ((rank, order, defect) for order, found in enumerate(of_checks.values()) for rank, defect in enumerate(found)),
+        key=lambda one: one[:2],
+    )
+    return sorted((defect for _, _, defect in ranked[:MOST_DEFECTS]), key=_place)
+
+
 def _verdict(log: _Log, event_rows: int, not_checked: list[str], held: anchors.Held | None = None) -> contract.Verified:
-    defects = sorted(log.defects, key=lambda d: (d.seq is None, d.seq or 0))[:MOST_DEFECTS]
+    defects = _listed(log.defects)
     first_bad = min((d.seq for d in defects if d.seq is not None), default=None)
     place = f"first at seq {first_bad}" if first_bad is not None else "none of them inside the chain"
     named = [f"{d.check}: {f'seq {d.seq}: ' if d.seq is not None else ''}{d.what}" for d in defects]
@@ -164,7 +180,7 @@ def _verdict(log: _Log, event_rows: int, not_checked: list[str], held: anchors.H
         not_checked=not_checked,
         finding=Finding(
             error_code="AUDIT_BROKEN",
-            message=f"the audit log does not verify: {len(defects)} defect(s), {place}: {named[0]}",
+            message=f"the audit log does not verify: {len(log.defects)} defect(s), {place}: {named[0]}",
             missing_requirements=named,
         )
         if defects

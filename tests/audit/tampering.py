@@ -140,3 +140,13 @@ def broken(cli: CommandLine, *arguments: str) -> tuple[Run, set[str], int | None
     first = result["first_bad_seq"]
     assert (f"first at seq {first}" if first is not None else "none of them inside the chain") in run.error["message"]
     return run, {defect["check"] for defect in result["defects"]}, first
+
+
+def trigger_names(database: Database) -> list[tuple[str, str]]:
+    """Return (table, trigger) of every trigger."""
+    if database.kind == "sqlite":
+        return database.sql("SELECT tbl_name, name FROM sqlite_schema WHERE type = 'trigger' ORDER BY name")  # type: ignore[return-value]
+    return database.sql(  # type: ignore[return-value]
+        "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+        " WHERE NOT t.tgisinternal ORDER BY t.tgname"
+    )

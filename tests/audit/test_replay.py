@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.audit.tampering import broken, tamper, unguarded
+from blaidctl.audit import chain
+from tests.audit.tampering import broken, tamper, trigger_names, unguarded
 from tests.kill.fleet import WHY, done, fleet, instance, operate, verified
 
 if TYPE_CHECKING:
@@ -148,3 +149,14 @@ def test_an_entry_that_blaidctl_never_wrote_is_left_to_the_chain(desk: CommandLi
     _, checks, first = broken(desk)
     assert checks == {"chain"}
     assert first == 5
+
+
+def test_a_schema_without_any_trigger_hides_nothing_that_a_replay_finds(desk: CommandLine, database: Database):
+    for table, name in trigger_names(database):
+        database.sql(f"DROP TRIGGER {name}" + (f" ON {table}" if database.kind == "postgresql" else ""))
+    database.sql("UPDATE users SET name = 'Mallory' WHERE id = 'alice'")
+    run, checks, _ = broken(desk)
+    assert {"triggers", "replay"} <= checks
+    found = run.json["result"]["defects"]
+    assert len(found) == chain.MOST_DEFECTS or database.kind == "postgresql"
+    assert any("user alice: name is Mallory" in defect["what"] for defect in found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blaidctl.core import schema_state
-from tests.audit.tampering import blob, broken, history, read, rehash, tamper, unguarded
+from tests.audit.tampering import blob, broken, history, read, rehash, tamper, trigger_names, unguarded
 from tests.kill.fleet import BACK, WHY, done, verified
 
 if TYPE_CHECKING:
@@ -354,16 +354,6 @@ def test_the_finding_lasts_until_the_state_is_put_right(cli: CommandLine, databa
 
 #: What guards nothing and only tells listeners: made in PostgreSQL's usual mode, all others are ALWAYS.
 TELLING = {"bots_tell"}
-
-
-def trigger_names(database: Database) -> list[tuple[str, str]]:
-    """Return (table, trigger) of every trigger."""
-    if database.kind == "sqlite":
-        return database.sql("SELECT tbl_name, name FROM sqlite_schema WHERE type = 'trigger' ORDER BY name")  # type: ignore[return-value]
-    return database.sql(  # type: ignore[return-value]
-        "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-        " WHERE NOT t.tgisinternal ORDER BY t.tgname"
-    )
 
 
 def found_triggers(cli: CommandLine) -> str:
