@@ -19,3 +19,9 @@ def rows() -> list[dict[str, str]]:
         }
         for operation in the_map().values()
     ]
+
+
+def seen_by_a_person() -> list[str]:
+    """Return the columns that fit a terminal: a command is its operation's name, and findings show while there are any."""
+    open_ones = any(operation.finding for operation in the_map().values())
+    return ["operation", "route", "status", *(["finding"] if open_ones else [])]

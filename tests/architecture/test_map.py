@@ -380,3 +380,11 @@ def test_endpoints_prints_the_map(sqlite_database, cli: CommandLine):
     assert [row["command"] for row in rows if row["command"]] == [
         " ".join(("blaidctl", *o.words)) for o in OPERATIONS if o.words
     ]
+
+
+def test_a_person_sees_the_map_in_80_columns(sqlite_database, cli: CommandLine):
+    del sqlite_database
+    lines = cli("endpoints", "--output", "table").stdout.splitlines()
+    assert lines[0].split() == ["OPERATION", "ROUTE", "STATUS"]
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > len(OPERATIONS)
