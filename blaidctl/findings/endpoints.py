@@ -22,6 +22,6 @@ def rows() -> list[dict[str, str]]:
 
 
 def seen_by_a_person() -> list[str]:
-    """Return the columns that fit a terminal: a command is its operation's name, and findings show while there are any."""
+    """Return the columns that fit a terminal: a command is its operation's name; findings, while there are any."""
     open_ones = any(operation.finding for operation in the_map().values())
     return ["operation", "route", "status", *(["finding"] if open_ones else [])]
