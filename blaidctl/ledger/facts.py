@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from blaidctl.instruments.vocabulary import AssetClass
 from blaidctl.ledger import queries
 
 if TYPE_CHECKING:
@@ -180,13 +181,29 @@ def _instruments(connection: Connection, rows: Sequence[Any]) -> Iterator[Instru
         yield Instrument(key, venue_symbol, currency, Decimal(point_value), Decimal(magnifier), idle)
 
 
+#: What is spelled with a mark between its two currencies here and without one there; of shares, `F-B` is not `FB`.
+PAIRS = frozenset({AssetClass.CRYPTO, AssetClass.CRYPTOFUTURE, AssetClass.FOREX})
+
+
 def bare(symbol: str) -> str:
     """Return a symbol without the marks that one venue writes into it and another does not.
 
     `BTC/USDT:USDT` and `BTC-USDT` are `BTCUSDT`; a date behind the settlement (`:USDT-260327`) stays: it is another
-    contract.
+    contract, and so is one that is paid for in another currency (`BTC/USD:BTC`).
     """
     name, _, settle = symbol.partition(":")
-    if "-" in settle or not name:
+    if "-" in settle or not name or paid_elsewhere(symbol):
         return symbol
     return name.replace("/", "").replace("-", "") or symbol
+
+
+def paid_elsewhere(symbol: str) -> str:
+    """Say why price x quantity is not what a contract is worth; nothing where it is.
+
+    `BTC/USD:BTC` is paid for in the coin whose price it follows, `BTC/USD:USDT` in a third one.
+    """
+    quote, _, settle = symbol.partition("/")[2].partition(":")
+    currency = settle.partition("-")[0]
+    if currency in {"", quote}:
+        return ""
+    return f"is priced in {quote} and paid in {currency}: price x quantity is not what it is worth"

@@ -13,7 +13,7 @@ from blaidctl.core.decimals import text_of, times
 from blaidctl.core.errors import CrossAccountFill, CrossUserFill, UnlinkedFill
 from blaidctl.core.types import time_text
 from blaidctl.instruments.vocabulary import AssetClass
-from blaidctl.ledger.facts import within
+from blaidctl.ledger.facts import PAIRS, paid_elsewhere, within
 from blaidctl.ledger.spool import Entry, Fee
 from blaidctl.ledger.trades import times_10_8
 
@@ -190,6 +190,8 @@ class Judge:
 
     def _found(self, fill: Fill) -> Instrument | str:
         """Return the one instrument that a fill can mean, or why there is none."""
+        if why := paid_elsewhere(fill.symbol):
+            return f"symbol: {fill.symbol} {why}, so nothing can be computed from it"
         exchange = fill.exchange or self.terms.exchange
         if self.terms.exchange is not None and not _same(exchange, self.terms.exchange):
             return f"exchange: {exchange!r} is not {self.terms.exchange}, which --exchange names"
@@ -203,7 +205,8 @@ class Judge:
             # What settles in something is a contract, never the coin itself.
             and not (":" in fill.symbol and one.key[2] == AssetClass.CRYPTO)
         ]  # fmt: skip
-        named = [one for one in possible if fill.symbol in {one.key[1], one.venue_symbol}] or possible
+        named = [one for one in possible if fill.symbol in {one.key[1], one.venue_symbol}]
+        named = named or [one for one in possible if one.key[2] in PAIRS]
         said = " ".join(part for part in (exchange, fill.symbol, asset_class) if part)
         if not named:
             near = f"; there is {_listed(there)}" if there else ""

@@ -262,12 +262,14 @@ def _compare_fill(
     key = (row["exchange"], row["symbol"], row["asset_class"])
     if key not in names:
         names[key] = facts.instruments_of(tx.connection, [key]).get(key)
-    spelled = {row["symbol"], facts.bare(row["symbol"])}
+    spelled = {row["symbol"]}
     if names[key] is not None:
-        spelled |= {names[key].venue_symbol, facts.bare(names[key].venue_symbol)}
+        spelled.add(names[key].venue_symbol)
         if fill.currency is not None:
             found.same(Discrepancy.FIELD, what, "currency", names[key].currency, fill.currency)
-    known = fill.symbol in spelled or facts.bare(fill.symbol) in spelled
+    known = fill.symbol in spelled
+    if not known and row["asset_class"] in facts.PAIRS:
+        known = facts.bare(fill.symbol) in set(map(facts.bare, spelled))
     found.same(Discrepancy.FIELD, what, "symbol", row["symbol"], row["symbol"] if known else fill.symbol)
 
 

@@ -253,6 +253,8 @@ def test_a_symbol_is_one_instrument_or_refused_with_its_candidates(desk: Command
         crypto | {"exchange": "BITSTAMP", "asset_class": "crypto", "symbol": "BTCUSD"},
         crypto | {"exchange": "KRAKEN", "asset_class": "cryptofuture", "symbol": "ETHUSD"},
         crypto | {"exchange": "KRAKEN", "asset_class": "crypto", "symbol": "ETHUSD"},
+        crypto | {"exchange": "NYSE", "asset_class": "equity", "symbol": "FB"},
+        crypto | {"exchange": "KRAKEN", "asset_class": "cryptofuture", "symbol": "XBTUSD", "venue_symbol": "XBT/USD:XBT"},
     )
     done(desk("instrument", "load", file(home, more, "more.csv")))
     spelled = {"exchange": "kraken", "asset_class": ""}
@@ -276,6 +278,10 @@ def test_a_symbol_is_one_instrument_or_refused_with_its_candidates(desk: Command
         ({"symbol": "NOPE"}, "no instrument kraken NOPE is known"),
         ({"symbol": "BTC/USD:USD"}, "no instrument kraken BTC/USD:USD is known; there is BITSTAMP BTCUSD crypto or"),
         ({"symbol": "ETH/USD:USD-260327"}, "no instrument kraken ETH/USD:USD-260327 is known"),
+        ({"symbol": "ETH/USD:ETH"}, "ETH/USD:ETH is priced in USD and paid in ETH: price x quantity is not what it is"),
+        ({"symbol": "XBT/USD:XBT"}, "XBT/USD:XBT is priced in USD and paid in XBT: price x quantity is not what it is"),
+        ({"symbol": "ETH/USD:USDT-260327"}, "ETH/USD:USDT-260327 is priced in USD and paid in USDT: price x quantity"),
+        ({"symbol": "F-B", "exchange": ""}, "no instrument F-B is known; there is NYSE FB equity"),
         ({"symbol": "BTC/USD", "currency": "EUR"}, "the price is in EUR, KRAKEN BTCUSD crypto is quoted in USD"),
     ):
         bad = write(home, rows(spelled | {"venue_trade_id": "N"} | change), "bad.csv")
