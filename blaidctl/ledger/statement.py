@@ -112,7 +112,8 @@ def _own(ctx: Context, request: Reconcile) -> Statement:
         raise _invalid(f"{request.file} is no statement", invalid_request(error).missing) from None
     if statement.account is None:
         raise _invalid(f"{request.file} does not say which account it is of", ["account"])
-    if not (statement.fills or statement.totals or statement.positions is not None):
+    says_total = any(value is not None for _, value in statement.totals or ())
+    if not (statement.fills or says_total or statement.positions is not None):
         raise _invalid(f"{request.file} says nothing that could be compared", ["fills, totals or positions"])
     if statement.fills is None:
         return statement
