@@ -308,9 +308,17 @@ class _Import:
 
     def _write(self, done: Stored, count: int) -> None:
         told, written = self.ctx.progress("writing fills", count), 0
+        terms = self.intake.terms
         with self._looking() as connection:
-            query, account = queries.PARTS, self.intake.account.id
-            there = set(query.on(connection, account_id=account, file_sha256=self.sha256, parts=done.parts).scalars())
+            found = queries.PARTS.on(
+                connection,
+                account_id=self.intake.account.id,
+                file_sha256=self.sha256,
+                parts=done.parts,
+                no_fee=int(terms.no_fee),
+                sequence=terms.sequence,
+            )
+            there = set(found.scalars())
         batches = self.intake.spool.batches(PART_ROWS)
         for number in range(1, done.parts + 1):
             entries = next(batches, [])

@@ -31,14 +31,17 @@ _MENDS = {
         " --currency {currency} --at TIME`."
     ),
     "ledger_imports": (
-        "Import every file to its end: the same `blaidctl ledger import` again goes on where it stopped; --sequence N"
-        " names a file of a series."
+        "Import every file to its end: the same `blaidctl ledger import` again goes on where it stopped; a file of a"
+        " series that came without its number is imported again with --sequence N."
     ),
     "trades": (
         "Import the fills that are missing: `blaidctl ledger import FILE --account {account}`; take back a wrong one:"
         " `blaidctl ledger reverse {account} ID --reason WHY`."
     ),
-    "trades.fee": "Import the fills with their fees; a file whose fills cost nothing is declared with --no-fee.",
+    "trades.fee": (
+        "If the fills of a file cost nothing: import it again with --no-fee. Else take each back (`blaidctl ledger reverse"
+        " {account} ID --reason WHY`) and import it with its fee, under an id of its own."
+    ),
     "trades.reported_pnl": (
         "Compare with `blaidctl ledger reconcile`; take back the fills that differ and import the right ones."
     ),

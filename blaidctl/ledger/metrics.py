@@ -202,9 +202,15 @@ def _question(ledger: Ledger, lot_method: LotMethod, basis: Basis) -> Question:
         if marked
         else {},
         trades_on=ledger.calendar.trades_on if marked else rules.every_day,
-        no_fee_imports=frozenset(row["id"] for row in ledger.imports if row["no_fee"]),
+        no_fee_imports=_without_fees(ledger.imports),
         places=ledger.places,
     )
+
+
+def _without_fees(imports: Sequence[Row]) -> frozenset[int]:
+    """Return the imports of the files that were declared to be without fees, whenever they were."""
+    declared = {row["file_sha256"] for row in imports if row["no_fee"]}
+    return frozenset(row["id"] for row in imports if row["file_sha256"] in declared)
 
 
 # ---- what went in ----------------------------------------------------------------------------------------------------

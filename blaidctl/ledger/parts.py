@@ -63,9 +63,14 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 
 
 def parts_of(tx: Tx, request: contract.ImportPart) -> set[int]:
-    """Return which parts of this source are there."""
+    """Return which parts of this source are there, as it is declared now."""
     found = queries.PARTS.on(
-        tx.connection, account_id=request.account, file_sha256=request.file_sha256, parts=request.parts
+        tx.connection,
+        account_id=request.account,
+        file_sha256=request.file_sha256,
+        parts=request.parts,
+        no_fee=int(request.no_fee),
+        sequence=request.sequence,
     )
     return set(found.scalars())
 

@@ -100,9 +100,11 @@ FEES = _both("""
     SELECT external_id, kind, bot_id, {d:amount}, currency, {t:at} FROM capital_flows
      WHERE account_id = :account_id AND external_id $IN(ids)
 """)
+#: Which parts of a source are there; not those that came without what is declared of it now.
 PARTS = Query("""
     SELECT DISTINCT part FROM ledger_imports
-     WHERE account_id = :account_id AND file_sha256 = :file_sha256 AND parts = :parts
+     WHERE account_id = :account_id AND file_sha256 = :file_sha256 AND parts = :parts AND no_fee >= :no_fee
+       AND (CAST(:sequence AS BIGINT) IS NULL OR sequence = :sequence)
 """)
 SEQUENCE = Query("""
     SELECT DISTINCT file_sha256 FROM ledger_imports

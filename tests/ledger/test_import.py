@@ -254,7 +254,8 @@ def test_a_symbol_is_one_instrument_or_refused_with_its_candidates(desk: Command
         crypto | {"exchange": "KRAKEN", "asset_class": "cryptofuture", "symbol": "ETHUSD"},
         crypto | {"exchange": "KRAKEN", "asset_class": "crypto", "symbol": "ETHUSD"},
         crypto | {"exchange": "NYSE", "asset_class": "equity", "symbol": "FB"},
-        crypto | {"exchange": "KRAKEN", "asset_class": "cryptofuture", "symbol": "XBTUSD", "venue_symbol": "XBT/USD:XBT"},
+        crypto
+        | {"exchange": "KRAKEN", "asset_class": "cryptofuture", "symbol": "XBTUSD", "venue_symbol": "XBT/USD:XBT"},
     )
     done(desk("instrument", "load", file(home, more, "more.csv")))
     spelled = {"exchange": "kraken", "asset_class": ""}
@@ -380,6 +381,33 @@ def test_a_sequence_number_is_one_file(desk: CommandLine, home: Path):
     done(take(desk, path, "--sequence", "7"))
     error = refused(take(desk, write(home, rows({}, start=5), "b.csv"), "--sequence", "7"), 4, "LEDGER_CONFLICT")
     assert "sequence: 7 of account ib-1 is another import" in error["message"]
+
+
+@pytest.mark.parametrize(("lost", "words"), [("sequence 2", ("--sequence", "2")), ("its fee", ("--no-fee",))])
+def test_what_was_not_said_of_a_file_can_be_said_later(
+    desk: CommandLine, database: Database, home: Path, lost: str, words: tuple[str, ...]
+):
+    money = ("--kind", "INITIAL", "--amount", "10000", "--currency", "USD", "--at", "2026-01-02T00:00:00Z")
+    done(desk("ledger", "flow", "momo-1", "--account", "ib-1", *money))
+    fee = {"fee": "", "fee_currency": ""} if words == ("--no-fee",) else {}
+    files = [write(home, rows(fee, start=number), f"{number}.csv") for number in (1, 2, 3)]
+    for path, said in zip(files, (("--sequence", "1"), (), ("--sequence", "3")), strict=True):
+        done(take(desk, path, *said, *(words if path is not files[1] and fee else ())))
+    if fee:
+        done(take(desk, files[1], "--sequence", "2"))
+    error = refused(desk("ledger", "metrics", "momo-1"), 4, "METRICS_INCOMPLETE")
+    assert len(error["missing_requirements"]) == 1
+    assert lost in error["missing_requirements"][0]
+    assert words[0] in error["next_steps"][0]
+    # As the next step says: the same file, with what was forgotten.
+    again = done(take(desk, files[1], *words)).json["result"]
+    assert (again["rows_new"], again["rows_known"], again["parts_written"]) == (0, 1, 1)
+    assert done(desk("ledger", "metrics", "momo-1")).json["result"]["fills"] == 3
+    known = done(take(desk, files[1], *words)).json["result"]
+    assert (known["rows_known"], known["parts_written"]) == (1, 0), "what is said already is not said again"
+    assert done(take(desk, files[1])).json["result"]["parts_written"] == 0
+    assert len(stored(database)) == 3
+    verified(desk)
 
 
 def test_a_fee_of_the_account_becomes_a_flow_once(desk: CommandLine, database: Database, home: Path):
