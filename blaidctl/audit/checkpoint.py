@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from blaidctl.audit import chain, contract, keys
 from blaidctl.core import checkpoints, sinks
 from blaidctl.core.canonical import GENESIS
-from blaidctl.core.errors import AuditBroken, InvalidRequest, SettingsInvalid
+from blaidctl.core.errors import AuditBroken, CheckpointOvertaken, InvalidRequest, SettingsInvalid
 from blaidctl.core.execute import check_schema
 from blaidctl.core.notes import NoteError, checkpoint_text, read_note
 from blaidctl.core.sinks import Sink
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from blaidctl.core.settings import Settings
 
 _HEAD = Query("SELECT seq, entry_hash FROM audit_head WHERE id = 1")
+_LOCK_HEAD = Query("SELECT seq FROM audit_head WHERE id = 1 $FOR_UPDATE")
 _ENTRY = Query("SELECT entry_hash FROM audit_log WHERE seq = :seq")
 
 
@@ -67,8 +68,16 @@ def sign(ctx: Context, request: contract.Checkpoint, *, dry_run: bool) -> contra
 
 
 def checkpoint(tx: Tx, request: contract.Checkpoint) -> contract.Checkpointed:
-    """Append the entry that remembers the note."""
+    """Append the entry that remembers the note. The log takes them in order: one that was overtaken is refused."""
     signed: contract.Signed = request.signed
+    _LOCK_HEAD.on(tx.connection)
+    last = checkpoints.last(tx.connection)
+    if last is not None and signed.size <= last[0].size < last[0].seq:
+        raise CheckpointOvertaken(
+            f"another checkpoint, of entry {last[0].size}, was recorded meanwhile; this one, of entry {signed.size}, is"
+            " not needed: no entry was written for it",
+            missing=[f"an entry after {last[0].size} to sign"],
+        )
     tx.target = {"origin": signed.origin, "size": signed.size}
     tx.after = signed.model_dump(mode="json", exclude={"note", "verifier", "origin"})
     return contract.Checkpointed(**signed.model_dump())

@@ -105,7 +105,7 @@ def checkpoint(
     --dry-run verifies and signs, and writes nothing anywhere.
 
     Writes: a note to each sink, then one audit entry. Exit: 0 done; 1 the log does not verify; 2 settings or key file;
-    8 a sink that failed, named, or no database.
+    4 another one was quicker; 8 a sink that failed, named, or no database.
 
     Again: safe, it makes the next checkpoint.
     """

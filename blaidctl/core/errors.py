@@ -643,6 +643,13 @@ class CursorMoved(Conflict):
     next_steps = ("Run the same command again: it goes on from where the other one ended.",)
 
 
+class CheckpointOvertaken(Conflict):
+    """Another checkpoint of the same log was quicker; no entry was written."""
+
+    error_code = "CHECKPOINT_OVERTAKEN"
+    next_steps = ("The newer one stands; run the same command again only to sign what was written since.",)
+
+
 class GuardRefused(Conflict):
     """The database refused the change: it would break an invariant."""
 

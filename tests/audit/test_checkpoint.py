@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from blaidctl.core import notes
+from blaidctl.core import notes, sinks
 from tests.audit.desk import NAME, Desk
 from tests.audit.tampering import blob, rehash, tamper
 from tests.kill.fleet import BACK, WHY, done, dump, entries, refused
@@ -289,6 +289,33 @@ def test_a_sink_that_fails_at_the_last_moment_leaves_no_entry_and_catches_up(
     assert made["copied"] == [str(desk.sinks[1] / desk.held()[0][0])]
     assert desk.held()[0] == desk.held()[1]
     assert done(desk("audit", "verify")).json["result"]["checkpoints"] == 2
+
+
+@pytest.mark.parametrize("more", [False, True], ids=["of the same entry", "of a later one"])
+def test_of_two_checkpoints_at_once_the_log_remembers_the_newer_one(
+    desk: Desk,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    more: bool,  # noqa: FBT001 - a parameter
+):
+    put, made = sinks.put, []
+
+    def slow(staged: Any) -> None:
+        put(staged)
+        if not made:  # while this one writes its notes, a timer's is quicker
+            made.append(None)
+            if more:
+                done(desk("user", "add", "carol"))
+            made.append(desk.checkpoint())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks, "put", slow)
+        error = refused(desk("audit", "checkpoint"), 4, "CHECKPOINT_OVERTAKEN")
+    assert f"of entry {made[1]['size']}, was recorded meanwhile" in error["message"]
+    assert [e["outcome"] for e in entries(database) if e["action"] == "audit checkpoint"] == ["DONE", "REFUSED"]
+    done(desk("audit", "verify"))
+    done(desk("audit", "checkpoint"))
+    done(desk("audit", "verify"))
 
 
 def test_a_note_is_never_overwritten(desk: Desk, database: Database):
