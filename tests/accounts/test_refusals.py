@@ -174,7 +174,7 @@ def test_an_account_of_another_user_is_forbidden_and_over_http_unknown(matrix: M
 def test_what_another_user_holds_cannot_be_registered(matrix: Matrix, cli: CommandLine):
     asked = {
         "id": "mine", "user": "bob", "broker": "ibkr", "external_id": "U-ib-a", "environment": "live",
-        "currency": "USD",
+        "currency": "USD", "long_only": False,
     }  # fmt: skip
     words = ("--broker", "ibkr", "--external-id", "U-ib-a", "--environment", "live", "--currency", "USD")
     error = matrix.cli_only("ACCOUNT_HELD", asked, "add", "mine", "--user", "bob", *words)
