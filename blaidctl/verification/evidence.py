@@ -24,6 +24,8 @@ BLOCKS = (DESK, *Check)
 MOST_LINES = 120
 _BLOCK = re.compile(r"(<!-- evidence: ([a-z-]+) -->\n).*?(<!-- end of evidence -->)", re.DOTALL)
 _NAMES = {Engine.SQLITE: "SQLite", Engine.POSTGRESQL: "PostgreSQL"}
+#: Characters of a sentence that was cut which stand in every cut of it.
+_SURE = 160
 #: What differs from run to run and from machine to machine; the first that fits counts.
 _VOLATILE = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "TIME"),
@@ -95,7 +97,8 @@ def settled(said: str) -> str:
     said = re.sub(r"(?m)^(\| (?:commit|python|sqlite|postgresql|date) \|).*$", r"\1", said)
     for pattern, word in _VOLATILE:
         said = re.sub(pattern, word, said)
-    return said
+    # Where a sentence was cut depends on how long the times and numbers before it are.
+    return re.sub(rf"(?m)^(.{{{_SURE}}}).*…$", r"\1…", said)
 
 
 def _with(found: Verified) -> list[str]:

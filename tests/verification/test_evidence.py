@@ -110,6 +110,12 @@ def test_what_differs_between_two_honest_runs_is_no_difference():
         assert settled(volatile) == settled(again) != volatile
 
 
+def test_where_a_sentence_was_cut_is_no_difference_and_what_it_says_is_one():
+    said = f"exit 1  {'x' * 180} of account al…"
+    assert settled(said) == settled(said.replace(" al…", " ali…"))
+    assert settled(said) != settled(said.replace("exit 1", "exit 0"))
+
+
 @pytest.mark.parametrize("said", ["net = 665", "rows_new = 4", "exit 6", "instances = [1, 2]", "I2-0007"])
 def test_what_is_evidence_is_not_taken_out(said: str):
     assert settled(said) == said
