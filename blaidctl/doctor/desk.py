@@ -40,6 +40,9 @@ def stale_jobs(tx: Tx) -> Seen:
 
 
 def providers(tx: Tx) -> Seen:
-    """Look how the providers are doing, and for accounts with bots that none is bound to."""
+    """Look how the providers are doing, for fills that a pull left unread, and for accounts that none is bound to."""
     states = {row["provider_id"]: row["state"] for row in tx.fetch(PROVIDERS_NOW, now=tx.clock())}
-    return rules.providers(states, [row["account_id"] for row in tx.fetch(queries.UNBOUND)])
+    unread = [
+        f"{row['account_id']} from {row['provider_id']} ({row['failed_reason']})" for row in tx.fetch(queries.UNREAD)
+    ]
+    return rules.providers(states, [row["account_id"] for row in tx.fetch(queries.UNBOUND)], unread)

@@ -50,6 +50,13 @@ AHEAD = Query("""
              WHERE status IN ('STARTING', 'RUNNING') AND heartbeat_at > :limit_at) AS instances,
            (SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND heartbeat_at > :limit_at) AS jobs
 """)
+#: Accounts whose last pull failed: their fills are unread, though the provider may be well.
+UNREAD = Query("""
+    SELECT c.account_id, c.provider_id, c.failed_reason FROM pull_cursors c
+     WHERE c.failed_at IS NOT NULL AND EXISTS (SELECT 1 FROM provider_bindings b
+            WHERE b.provider_id = c.provider_id AND b.account_id = c.account_id AND b.unbound_at IS NULL)
+     ORDER BY c.account_id, c.provider_id
+""")
 #: Accounts that bots are linked to and that stand or fall with no provider.
 UNBOUND = Query("""
     SELECT DISTINCT l.account_id FROM account_links l

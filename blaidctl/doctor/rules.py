@@ -179,20 +179,24 @@ def stale(count: int) -> Seen:
     return finding(str(count), "Run `blaidctl job reap`: it ends what has stopped beating.") if count else ok("none")
 
 
-def providers(states: Mapping[str, str], unbound: Sequence[str]) -> Seen:
-    """Judge the states of the providers; an account that none is bound to is said, and is no finding."""
+def providers(states: Mapping[str, str], unbound: Sequence[str], unread: Sequence[str] = ()) -> Seen:
+    """Judge the states of the providers and their last pulls; an account without one is said, and is no finding."""
     bad = [f"{name} {state}" for name, state in states.items() if state != "OK"]
-    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    if bad:
-        return finding(
-            f"{len(bad)} of {len(states)} not OK: {', '.join(bad[:_NAMED])}{more}",
-            "Follow runbooks/broker-outage.md; let `blaidctl provider check --all` run every minute (deploy/).",
-        )
+    problems = [f"{len(bad)} of {len(states)} not OK: {_first(bad)}"] * bool(bad)
+    problems += [f"the last pull failed: account {_first(unread)}"] * bool(unread)
+    if problems:
+        steps = "Follow runbooks/broker-outage.md; let `blaidctl provider check --all` run every minute (deploy/)."
+        pull = "Run `blaidctl ledger pull` again: what it says has to be mended (runbooks/broker-outage.md)."
+        return finding("; ".join(problems), steps if bad else pull)
     shown = f"{len(states)} OK" if states else "none is registered"
     if unbound:
-        more = f" and {len(unbound) - _NAMED} more" if len(unbound) > _NAMED else ""
-        return Seen(Verdict.INFO, f"{shown}; no provider is bound to account {', '.join(unbound[:_NAMED])}{more}")
+        return Seen(Verdict.INFO, f"{shown}; no provider is bound to account {_first(unbound)}")
     return ok(shown)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def differences(found: Sequence[str]) -> Seen:

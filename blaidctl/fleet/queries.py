@@ -132,13 +132,19 @@ JOBS_NOW = Query("""
     SELECT (SELECT count(*) FROM jobs WHERE status = 'RUNNING') AS running,
            (SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND due_at < :now) AS stale
 """)
-#: The providers of the whole desk; an OK that nobody has looked at for too long is none.
+#: The providers of the whole desk; an OK that nobody has looked at for too long, or looked at in the future, is none.
 _PROVIDERS_NOW = """
     SELECT id AS provider_id, CASE WHEN state = 'OK' AND {late} THEN 'STALE' ELSE state END AS state, reason_code,
            changed_at, checked_at
       FROM providers ORDER BY id
 """
 PROVIDERS_NOW = Query(
-    sqlite=_PROVIDERS_NOW.format(late="julianday(checked_at) + check_within_s / 86400.0 < julianday(:now)"),
-    postgresql=_PROVIDERS_NOW.format(late="checked_at + make_interval(secs => check_within_s) < :now"),
+    sqlite=_PROVIDERS_NOW.format(
+        late="(julianday(checked_at) + check_within_s / 86400.0 < julianday(:now)"
+        " OR julianday(checked_at) - 60 / 86400.0 > julianday(:now))"
+    ),
+    postgresql=_PROVIDERS_NOW.format(
+        late="(checked_at + make_interval(secs => check_within_s) < :now"
+        " OR checked_at - make_interval(secs => 60) > :now)"
+    ),
 )

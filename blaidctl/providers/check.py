@@ -30,8 +30,8 @@ def _of_provider(row: Row, now: datetime) -> Iterator[str]:
         since = f"since {time_text(row['changed_at'])} ({row['reason_code']}: {row['detail']})"
         yield f"PROVIDER_{row['state']}: {whose} is {row['state']} {since}"
     if row["checked_at"] is not None and rules.overdue(row["checked_at"], row["check_within_s"], now):
-        late = f"was last checked at {time_text(row['checked_at'])}, more than {row['check_within_s']} s ago"
-        yield f"PROVIDER_STALE: {whose} {late}"
+        late = f"more than {row['check_within_s']} s ago" if row["checked_at"] < now else "which lies in the future"
+        yield f"PROVIDER_STALE: {whose} was last checked at {time_text(row['checked_at'])}, {late}"
     if row["failed_at"] is not None:
         why = f"failed at {time_text(row['failed_at'])} ({row['failed_reason']})"
         yield f"PULL_FAILED: the last pull from {whose} {why}: not every fill is known"
@@ -48,7 +48,7 @@ def gaps(tx: Tx, _bot_id: str, account_id: str, first_at: datetime, last_at: dat
     """Yield every time within a period in which a provider of the account was not OK and nothing was read since.
 
     What closes a gap is fills read after it: a pull of the account from that provider, or, where a provider gives no
-    fills, any import for the account.
+    fills, any import for the account. A pull that failed is a gap of its own, though its provider is well.
     """
     for row in tx.fetch(queries.BINDINGS_OF, account_id=account_id):
         states = [(state["state"], state["created_at"]) for state in _states(tx, row["provider_id"])]
@@ -62,6 +62,20 @@ def gaps(tx: Tx, _bot_id: str, account_id: str, first_at: datetime, last_at: dat
                     f"providers: {row['provider_id']} of account {account_id} was {state} from {time_text(since_at)}"
                     f" {until}, and no fills were read after that (PROVIDER_{state})"
                 )
+        if _unread(row, last_at):
+            since = f"since {time_text(row['pulled_at'])}" if row["pulled_at"] else "from the first on"
+            yield (
+                f"providers: the last pull of account {account_id} from {row['provider_id']} failed at"
+                f" {time_text(row['failed_at'])} ({row['failed_reason']}): its fills {since} are unread (PULL_FAILED)"
+            )
+
+
+def _unread(binding: Row, last_at: datetime) -> bool:
+    """Say whether a pull failed while this binding stood, and what it left unread may belong to a period."""
+    failed_at, until_at, read_at = binding["failed_at"], binding["unbound_at"], binding["pulled_at"]
+    if failed_at is None or failed_at < binding["bound_at"] or (until_at is not None and failed_at > until_at):
+        return False
+    return read_at is None or last_at > read_at
 
 
 def _states(tx: Tx, provider_id: str) -> list[Row]:

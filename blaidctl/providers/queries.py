@@ -56,8 +56,9 @@ OF_BOT = Query("""
 
 #: The times in which an account stood or fell with a provider.
 BINDINGS_OF = Query("""
-    SELECT b.provider_id, b.bound_at, b.unbound_at, p.fills_url
+    SELECT b.provider_id, b.bound_at, b.unbound_at, p.fills_url, c.pulled_at, c.failed_at, c.failed_reason
       FROM provider_bindings b JOIN providers p ON p.id = b.provider_id
+      LEFT JOIN pull_cursors c ON c.provider_id = b.provider_id AND c.account_id = b.account_id
      WHERE b.account_id = :account_id ORDER BY b.provider_id, b.id
 """)
 #: The states of a provider, one after the other: when each began.

@@ -95,8 +95,11 @@ def _after_success(health: Health, steps: Steps) -> Health:
 
 
 def overdue(checked_at: datetime | None, check_within_s: int, now: datetime) -> bool:
-    """Say whether nobody has looked at a provider for longer than its limit."""
-    return checked_at is None or now - checked_at > timedelta(seconds=check_within_s)
+    """Say whether nobody has looked at a provider for longer than its limit.
+
+    A look that lies in the future says nothing: a clock was wrong, then or now, and nobody knows how old it is.
+    """
+    return checked_at is None or not -AHEAD <= now - checked_at <= timedelta(seconds=check_within_s)
 
 
 # --- an answer --------------------------------------------------------------------------------------------------------

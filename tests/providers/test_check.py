@@ -230,6 +230,20 @@ def test_an_ok_that_nobody_has_looked_at_for_too_long_is_none(database: Database
         assert reasons(cli) == []
 
 
+@pytest.mark.parametrize(("ahead_s", "stale"), [(30, False), (90, True), (172_800, True)])
+def test_a_look_in_the_future_says_nothing(database: Database, cli: CommandLine, ahead_s: int, stale: bool):  # noqa: FBT001 - a parameter
+    with Rehearsal() as provider:
+        bound(cli, provider)
+        ahead = datetime.now(UTC) + timedelta(seconds=ahead_s)
+        database.sql(
+            "UPDATE providers SET checked_at = ?", [ahead.isoformat(timespec="microseconds").replace("+00:00", "Z")]
+        )
+        assert reasons(cli) == ["PROVIDER_STALE"] * stale
+        assert cli("status").json["result"]["providers"][0]["state"] == ("STALE" if stale else "OK")
+        assert cli("provider", "show", PROVIDER).json["result"]["check_overdue"] is stale
+        assert ("future" in cli("guard", BOT).stdout) is stale
+
+
 # ---- credentials ---------------------------------------------------------------------------------------------
 
 SECRET = "s3cr3t-that-nobody-may-see"  # noqa: S105 - the secret of a test

@@ -152,10 +152,35 @@ def test_fills_that_cannot_be_booked_leave_the_provider_well_and_the_bot_stopped
         assert _reasons(cli) == ["PULL_FAILED"]
         (event,) = cli("provider", "events", "--limit", "1").json["result"]["events"]
         assert (event["event"], event["reason_code"], event["account_id"]) == ("PULL_FAILED", "ROWS_REFUSED", ACCOUNT)
+        (seen,) = [check for check in cli("doctor").json["result"]["checks"] if check["check"] == "providers"]
+        assert seen["verdict"] == "FINDING"
+        assert f"account {ACCOUNT} from {PROVIDER} (ROWS_REFUSED)" in seen["detail"]
         provider.fills = fills(4)
         done(pull(cli))
         assert (_reasons(cli), len(_ids(database))) == ([], 4)
         assert cli("audit", "verify").code == 0
+
+
+def test_numbers_wait_for_fills_that_could_not_be_booked(database: Database, cli: CommandLine):
+    del database
+    with Rehearsal(fills(2)) as provider:
+        bound(cli, provider)
+        done(pull(cli))
+        _initial(cli)
+        done(_metrics(cli))
+        provider.fills = [*fills(3), fill(3, symbol="NO-SUCH")]
+        assert pull(cli).code == 2
+        (line,) = _metrics(cli).error["missing_requirements"]
+        assert line.startswith(f"providers: the last pull of account {ACCOUNT} from {PROVIDER} failed at ")
+        assert line.endswith("are unread (PULL_FAILED)")
+        # Numbers of a time before the pull that went through stand, and unbinding makes no unread fill read.
+        done(cli("ledger", "metrics", BOT, "--account", ACCOUNT, "--as-of", "2026-01-06T00:00:00Z"))
+        done(cli("provider", "unbind", PROVIDER, ACCOUNT))
+        assert _metrics(cli).code == 4
+        done(cli("provider", "bind", PROVIDER, ACCOUNT))
+        provider.fills = fills(4)
+        done(pull(cli))
+        done(_metrics(cli))
 
 
 def test_a_known_fill_with_other_content_is_a_conflict_and_nothing_is_written(database: Database, cli: CommandLine):
