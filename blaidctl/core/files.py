@@ -52,6 +52,8 @@ class Line:
     number: int
     text: str
     problem: str = ""
+    #: Whether a line end stands behind it: a file that was cut off ends within a line.
+    is_ended: bool = True
 
 
 class Reading:
@@ -128,7 +130,7 @@ class Reading:
 def _decoded(number: int, raw: bytes) -> Line:
     content = raw.removesuffix(b"\n").removesuffix(b"\r")
     try:
-        return Line(number, content.decode("utf-8"))
+        return Line(number, content.decode("utf-8"), is_ended=raw.endswith(b"\n"))
     except UnicodeDecodeError as error:
         what = f"is not UTF-8: byte 0x{content[error.start]:02x} at position {error.start + 1}"
         return Line(number, "", what)
@@ -144,6 +146,14 @@ def cells(line: Line) -> list[str]:
         msg = "is no line of CSV: a quoted field does not end on it, or a quote or carriage return stands inside one"
         raise ValueError(msg) from None
     return [field.strip(" \t") for field in found]
+
+
+def whole_cells(line: Line) -> list[str]:
+    """Return the fields of a line behind which a line end stands. Raises ValueError with a sentence."""
+    if not line.is_ended:
+        msg = "the file ends here without a line end, as one that was cut off does: a number may lack its last digits"
+        raise ValueError(msg)
+    return cells(line)
 
 
 def unreadable(name: str, error: OSError) -> errors.FileUnreadable:

@@ -39,8 +39,8 @@ _MENDS = {
         " `blaidctl ledger reverse {account} ID --reason WHY`."
     ),
     "trades.fee": (
-        "If the fills of a file cost nothing: import it again with --no-fee. Else take each back (`blaidctl ledger reverse"
-        " {account} ID --reason WHY`) and import it with its fee, under an id of its own."
+        "If the fills of a file cost nothing: import it again with --no-fee. Else take each back (`blaidctl ledger"
+        " reverse {account} ID --reason WHY`) and import it with its fee, under an id of its own."
     ),
     "trades.reported_pnl": (
         "Compare with `blaidctl ledger reconcile`; take back the fills that differ and import the right ones."

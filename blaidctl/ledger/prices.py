@@ -116,7 +116,7 @@ def _refused(name: str, bad: int, count: int, wrong: Sequence[str]) -> errors.Ro
 def _row(line: files.Line, header: Sequence[str], kind: Kind) -> tuple[dict[str, Any], list[str]]:
     """Return the values of a line, and everything that is wrong with them."""
     try:
-        cells = files.cells(line)
+        cells = files.whole_cells(line)
     except ValueError as error:
         return {}, [str(error)]
     if len(cells) != len(header):

@@ -87,6 +87,8 @@ def test_a_rate_is_recorded_once_and_another_one_is_a_conflict(desk: CommandLine
     assert (loaded["rows_read"], loaded["rows_new"], loaded["rows_known"]) == (3, 2, 1)
     assert done(desk("ledger", "rate", "--file", "-", stdin=good)).json["result"]["rows_new"] == 0
     wrong = f"{head}EUR,USD,2026-01-05T15:00:00,1,ECB\nEUR,QQQ,{AT},-1,\nEUR,USD\nEUR,JPY,{AT},160,ECB\n"
+    cut = refused(desk("ledger", "rate", "--file", "-", stdin=good.rstrip("\n")), 2, "ROWS_REFUSED")
+    assert "without a line end" in cut["message"]
     refusal = refused(desk("ledger", "rate", "--file", file(home, wrong, "wrong.csv")), 2, "ROWS_REFUSED")
     assert [line.partition(":")[0] for line in refusal["missing_requirements"]] == [
         "line 2",

@@ -239,7 +239,7 @@ def test_a_file_of_fills_is_a_statement_too_and_an_empty_one_is_refused(
     names = ["venue_trade_id", "executed_at", "symbol", "side", "quantity", "price", "realized_pnl"]
     lines = [",".join(names), *(",".join(as_told(row).get(name, "") for name in names) for row in FILLS)]
     file = home / "fills.csv"
-    file.write_text("\n".join(lines), encoding="utf-8")
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
     words = ("ledger", "reconcile", str(file), "--account", "ib-1", "--format", "csv")
     assert figures(cli(*words))["agrees"] is True
     file.write_text(lines[0] + "\n", encoding="utf-8")

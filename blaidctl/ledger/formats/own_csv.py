@@ -25,7 +25,7 @@ def read(source: files.Reading, zone: ZoneInfo | None) -> Iterator[Record]:
             yield Skipped(line.number, "a blank line")
             continue
         try:
-            cells = files.cells(line)
+            cells = files.whole_cells(line)
         except ValueError as error:
             yield Refusal(line.number, (str(error),))
             continue

@@ -212,8 +212,22 @@ def test_an_empty_file_says_that_it_is(tmp_path: Path, layout: FileFormat):
 @pytest.mark.parametrize("layout", TEXTS)
 def test_a_byte_order_mark_and_either_line_end_are_accepted(contents, place, layout: FileFormat):
     sound = contents[layout]
-    for changed in (b"\xef\xbb\xbf" + sound, sound.replace(b"\n", b"\r\n"), sound.rstrip(b"\n")):
+    without = () if layout is FileFormat.CSV else (sound.rstrip(b"\n"),)
+    for changed in (b"\xef\xbb\xbf" + sound, sound.replace(b"\n", b"\r\n"), *without):
         assert fills(read(layout, changed, place) or []) == fills(read(layout, sound, place) or [])
+
+
+def test_a_csv_that_is_cut_off_anywhere_gives_whole_lines_alone(place):
+    head = b"venue_trade_id,executed_at,symbol,side,quantity,price\n"
+    sound = head + b"".join(b"T%d,2026-01-05T15:30:00Z,ES,BUY,1,6870.25\n" % number for number in (1, 2))
+    whole = fills(read(FileFormat.CSV, sound, place) or [])
+    for end in range(len(head), len(sound)):
+        found = read(FileFormat.CSV, sound[:end], place) or []
+        lines = sound[:end].count(b"\n") - 1
+        assert fills(found) == whole[:lines], sound[:end]
+        refusals = [record.reasons[0] for record in found if isinstance(record, Refusal)]
+        assert len(refusals) == int(sound[end - 1 : end] != b"\n")
+        assert all("without a line end" in reason for reason in refusals)
 
 
 @pytest.mark.parametrize("layout", [FileFormat.CSV, FileFormat.NDJSON])
