@@ -282,5 +282,6 @@ def footer(answer: Answer) -> list[str]:
     if answer.receipt:
         lines.append(f"audit seq {answer.receipt.seq}  entry {answer.receipt.entry_hash}")
     if answer.operation.writes:
-        lines.append(f"trace {answer.trace_id}  request {answer.request_id}")
+        request = f"  request {answer.request_id}" if answer.request_id else ""
+        lines.append(f"trace {answer.trace_id}{request}")
     return lines

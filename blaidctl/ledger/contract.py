@@ -128,6 +128,7 @@ class Imported(Result):
         "summary", "account_id", "rows_read", "rows_new", "rows_known", "skipped", "after_kill", "first_executed_at",
         "last_executed_at", "exact", "parts", "parts_written", "source", "source_sha256",
     )  # fmt: skip
+    tables: ClassVar = {"skipped_why": ("why", "records")}
     account_id: str
     format: str
     source: str
@@ -137,6 +138,10 @@ class Imported(Result):
     rows_known: int
     #: Records that are no fills by their own word, and repeats.
     skipped: int
+    #: Why → how many records.
+    skipped_why: dict[str, int]
+    #: Of them, those that change a position without a fill (a split, a transfer).
+    moved: int
     fees_new: int
     fees_known: int
     after_kill: int

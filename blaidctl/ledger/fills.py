@@ -83,6 +83,8 @@ class Skipped:
 
     line: int
     why: str
+    #: It changes what is held all the same (a split, a transfer): the ledger's position is no longer the broker's.
+    moves: bool = False
 
 
 Record = Fill | AccountFee | Refusal | Skipped

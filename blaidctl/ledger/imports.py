@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Fills of one transaction: a kill, and every heartbeat on SQLite, waits no longer than these take (about 0.3 s).
 PART_ROWS = 5_000
+#: Why a record of overlapping pages is skipped.
+REPEATED = "says again what a record before it said"
 #: The operation that writes one.
 PART = "ledger import part"
 #: Fills that are compared with the ledger in one statement.
@@ -98,7 +100,7 @@ class Intake:
         elif isinstance(record, Refusal):
             judged = [("", reason) for reason in record.reasons]
         else:
-            spool.skipped += 1
+            spool.skip(record.why, moves=record.moves)
             return
         for error_code, reason in judged:
             spool.refuse(record.line, error_code, reason)
@@ -145,6 +147,9 @@ class Stored:
     rows_new: int = 0
     rows_known: int = 0
     skipped: int = 0
+    #: Why, and how many records; of them, how many change a position.
+    skipped_why: dict[str, int] = field(default_factory=dict)
+    moved: int = 0
     fees_new: int = 0
     fees_known: int = 0
     #: Of the new ones, by bot.
@@ -207,7 +212,10 @@ class _Import:
         self._check(count)
         if spool.refused:
             self._refuse()
-        done = self._done = Stored(terms.account, parts_, spool.rows_read, skipped=spool.skipped + spool.repeated)
+        why = spool.skipped | ({REPEATED: spool.repeated} if spool.repeated else {})
+        done = self._done = Stored(
+            terms.account, parts_, spool.rows_read, skipped=sum(why.values()), skipped_why=why, moved=spool.moved
+        )
         try:
             with self.ctx.database.kept_open():
                 self._write(done, count)

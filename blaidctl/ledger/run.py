@@ -100,6 +100,8 @@ def told(stored: Stored, terms: Terms, sha256: str) -> contract.Imported:
         rows_new=stored.rows_new,
         rows_known=stored.rows_known,
         skipped=stored.skipped,
+        skipped_why=dict(sorted(stored.skipped_why.items())),
+        moved=stored.moved,
         fees_new=stored.fees_new,
         fees_known=stored.fees_known,
         after_kill=stored.after_kill.total(),
@@ -119,8 +121,11 @@ def _summary(stored: Stored) -> str:
         if (stored.fees_new or stored.fees_known)
         else ""
     )
+    skipped = f"; {stored.skipped} skipped" if stored.skipped else ""
+    if stored.moved:
+        skipped += f", of which {stored.moved} CHANGE A POSITION WITHOUT A FILL: the ledger knows nothing of it"
     late = f"; {stored.after_kill.total()} AFTER THE KILL of their bot" if stored.after_kill else ""
-    return f"{stored.rows_new} new fill(s), {stored.rows_known} known{fees}{late}"
+    return f"{stored.rows_new} new fill(s), {stored.rows_known} known{fees}{skipped}{late}"
 
 
 def _finding(stored: Stored) -> Finding | None:

@@ -71,6 +71,9 @@ class Refused(NamedTuple):
     reason: str
 
 
+#: How many reasons for skipping are told apart: a file may make up as many as it has records.
+MOST_REASONS = 50
+OTHER_REASONS = "other reasons"
 #: How many refusals of each error are kept to be named; all are counted.
 MOST_NAMED = 1_000
 #: Rows that are written to the disk at once.
@@ -102,7 +105,9 @@ class Spool:
         self._ordinal = 0
         self._sorted = False
         self.rows_read = 0
-        self.skipped = 0
+        #: Why, and how many records.
+        self.skipped: dict[str, int] = {}
+        self.moved = 0
         self.repeated = 0
         self.fees = 0
         #: By error code, how many were refused; and the first of each.
@@ -126,6 +131,13 @@ class Spool:
         self.fees += 1
         with _on_disk():
             self._disk.execute(f"INSERT INTO fees VALUES ({', '.join('?' * len(Fee._fields))})", fee)
+
+    def skip(self, why: str, *, moves: bool) -> None:
+        """Count a record that is no fill by its own word."""
+        if why not in self.skipped and len(self.skipped) >= MOST_REASONS:
+            why = OTHER_REASONS
+        self.skipped[why] = self.skipped.get(why, 0) + 1
+        self.moved += moves
 
     def refuse(self, line: int, error_code: str, reason: str) -> None:
         """Count a refusal, and keep it while there are few."""

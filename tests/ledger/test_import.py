@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -417,16 +418,47 @@ def test_a_fee_of_the_account_becomes_a_flow_once(desk: CommandLine, database: D
     }  # fmt: skip
     path = file(home, json.dumps([fee]), "alpaca.json")
     words = ("ledger", "import", path, "--format", "alpaca", "--account", "ib-1", "--bot", "momo-1")
-    run = desk(*words)
-    if run.code == 2 and "future" in run.stderr:  # a fee that has only a date stands at its end
-        fee["date"] = "2026-01-05"
-        file(home, json.dumps([fee]), "alpaca.json")
-        run = desk(*words, "--history")
-    assert done(run).json["result"]["fees_new"] == 1
+    # One of today, which stands at the end of its day, is none of the future.
+    assert done(desk(*words)).json["result"]["fees_new"] == 1
     assert database.sql("SELECT kind, currency, external_id FROM capital_flows") == [("FEE", "USD", "20260105::f1")]
     again = done(desk(*words, "--history")).json["result"]
     assert (again["fees_new"], again["fees_known"], again["parts_written"]) == (0, 1, 0)
+    file(home, json.dumps([fee | {"id": "20260105::f2", "date": now(3 * 86_400)[:10]}]), "alpaca.json")
+    assert "lies in the future" in refused(desk(*words), 2, "ROWS_REFUSED")["message"]
     verified(desk)
+
+
+def test_what_is_skipped_is_told_and_what_changes_a_position_is_told_aloud(
+    desk: CommandLine, database: Database, home: Path
+):
+    about = {"account_id": "U-ib-1", "date": "2026-01-05", "symbol": "ES", "qty": "9"}
+    kinds = ("DIV", "SPLIT", "DIV", "ACATS")
+    found = [about | {"id": f"20260105::{n}", "activity_type": kind} for n, kind in enumerate(kinds)]
+    path = file(home, json.dumps(found), "alpaca.json")
+    words = ("ledger", "import", path, "--format", "alpaca", "--account", "ib-1", "--bot", "momo-1")
+    told = done(desk(*words)).json["result"]
+    assert (told["skipped"], told["moved"]) == (4, 2)
+    assert told["skipped_why"] == {
+        "activity ACATS changes a position without an execution": 1,
+        "activity DIV is no execution": 2,
+        "activity SPLIT changes a position without an execution": 1,
+    }
+    assert told["summary"].startswith("0 new fill(s), 0 known; 4 skipped, of which 2 CHANGE A POSITION WITHOUT A FILL")
+    table = done(desk(*words, "--output", "table")).stdout
+    assert "activity DIV is no execution" in table
+    assert "request" not in table, "nobody gave one"
+    assert max(len(line) for line in table.splitlines() if "sha256" not in line) <= 80
+    assert counts(database)["trades"] == 0
+
+
+def test_reasons_for_skipping_are_counted_in_constant_memory():
+    from blaidctl.ledger.spool import MOST_REASONS, OTHER_REASONS, Spool
+
+    with contextlib.closing(Spool()) as spool:
+        for number in range(3 * MOST_REASONS):
+            spool.skip(f"reason {number}", moves=False)
+        assert (len(spool.skipped), spool.skipped[OTHER_REASONS]) == (MOST_REASONS + 1, 2 * MOST_REASONS)
+        assert sum(spool.skipped.values()) == 3 * MOST_REASONS
 
 
 def test_the_columns_of_the_table_are_the_ones_that_the_tests_write():

@@ -50,7 +50,7 @@ def _record(ordinal: int, given: dict[str, Any]) -> Record:
     if kind in FEES | COIN_FEES:
         return _fee(ordinal, kind, given)
     what = "changes a position without an execution" if kind in MOVES else "is no execution"
-    return Skipped(ordinal, f"activity {kind[:16]} {what}")
+    return Skipped(ordinal, f"activity {kind[:16]} {what}", moves=kind in MOVES)
 
 
 def _fill(ordinal: int, given: dict[str, Any]) -> Fill | Refusal:

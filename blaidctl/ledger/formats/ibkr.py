@@ -137,7 +137,7 @@ class _Reader:
         if name in SUMS:
             return Skipped(self._line, f"{SUMS[name]} sums up what the executions say")
         if name in MOVES:
-            return Skipped(self._line, f"{name} changes a position without an execution")
+            return Skipped(self._line, f"{name} changes a position without an execution", moves=True)
         return None
 
 
