@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from blaidctl.core import decimals, files
@@ -15,7 +16,6 @@ from blaidctl.core.types import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
 REQUIRED = ("time", "open", "high", "low", "close")
 OPTIONAL = ("volume",)
@@ -34,6 +34,9 @@ class Bars:
     #: Canonical text of the first and the last bar's time.
     first_at: str = ""
     last_at: str = ""
+    #: Between these all prices of the bars lie.
+    lowest: Decimal = Decimal("Infinity")
+    highest: Decimal = Decimal(0)
     #: UTC day → the last close in it.
     closes: dict[str, Decimal] = field(default_factory=dict)
 
@@ -84,6 +87,7 @@ def _take(bars: Bars, row: Mapping[str, str]) -> None:
     bars.rows += 1
     bars.first_at = bars.first_at or at
     bars.last_at = at
+    bars.lowest, bars.highest = min(bars.lowest, prices["low"]), max(bars.highest, prices["high"])
     bars.closes[at[:10]] = prices["close"]
 
 

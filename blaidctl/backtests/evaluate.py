@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +99,7 @@ def evaluate(path: str, bars: Bars, setting: Setting, alive: Callable[[int], Non
 
 def _fills(path: str, bars: Bars, setting: Setting, alive: Callable[[int], None]) -> list[Row]:
     rows: list[Row] = []
+    ids: set[str] = set()
     if not Path(path).stat().st_size:
         return rows
     try:
@@ -109,6 +109,9 @@ def _fills(path: str, bars: Bars, setting: Setting, alive: Callable[[int], None]
                     raise Failed(JobReason.BAD_FILLS, f"line {record.line}: {'; '.join(record.reasons)}")
                 if not isinstance(record, Fill):
                     continue
+                if record.venue_trade_id in ids:
+                    raise Failed(JobReason.BAD_FILLS, f"line {record.line}: a second fill {record.venue_trade_id}")
+                ids.add(record.venue_trade_id)
                 rows.append(_row(len(rows) + 1, record, bars, setting))
                 alive(len(rows))
                 if len(rows) > MOST_FILLS:
@@ -116,9 +119,6 @@ def _fills(path: str, bars: Bars, setting: Setting, alive: Callable[[int], None]
     except errors.FileInvalid as error:
         raise Failed(JobReason.BAD_FILLS, error.message) from None
     rows.sort(key=lambda row: row[:2])
-    twice = next((one[1] for one, other in pairwise(rows) if one[:2] == other[:2]), None)
-    if twice is not None:
-        raise Failed(JobReason.BAD_FILLS, f"two fills have the id {twice}")
     return rows
 
 
@@ -130,6 +130,9 @@ def _row(number: int, fill: Fill, bars: Bars, setting: Setting) -> Row:
         problems.append(f"symbol {fill.symbol}: this backtest trades {setting.key[1]}")
     if not bars.first_at <= at <= bars.last_at:
         problems.append(f"executed_at {at}: the bars go from {bars.first_at} to {bars.last_at}")
+    if not bars.lowest <= fill.price <= bars.highest:
+        told = f"the bars go from {text_of(bars.lowest)} to {text_of(bars.highest)}"
+        problems.append(f"price {text_of(fill.price)}: {told}")
     if fill.reverses is not None:
         problems.append("reverses: an engine corrects nothing")
     if problems:

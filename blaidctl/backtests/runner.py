@@ -36,6 +36,8 @@ _REFERENCE = (sys.executable, "-m", "blaidctl.backtests.moving_average")
 #: Of the lease at the most, between two heartbeats while fills are read.
 _BEAT_EVERY_S = 1.0
 _LOOK_EVERY = 1_000
+#: Of fills that are kept while the engine runs: an engine that never stops writing must not fill the disk.
+MOST_BYTES = 1024**3
 
 
 _NO_BARS = (bars.BarsInvalid, errors.FileInvalid, errors.FileUnreadable)
@@ -62,8 +64,9 @@ def run_backtest(ctx: Context, asked: Mapping[str, Any], command: Sequence[str])
         lot_method=request.lot_method,
         basis=request.basis,
     )
-    with tempfile.NamedTemporaryFile(prefix="blaidctl-fills-", suffix=".ndjson") as fills:
-        work = _Backtest(ctx, request, setting, fills.name, fills.fileno())
+    # Without a name: a supervisor that is killed leaves nothing of it.
+    with tempfile.TemporaryFile(prefix="blaidctl-fills-") as fills:
+        work = _Backtest(ctx, request, setting, f"/proc/self/fd/{fills.fileno()}", fills.fileno())
         job = {"type": request.type, "job": request.job, "reason": request.reason}
         return runner.run(ctx, job, command or _REFERENCE, work)
 
@@ -99,7 +102,7 @@ class _Backtest:
 
     def tees(self, tail: Tail) -> tuple[Tee, Tee]:
         """Take the fills; pass the talk on, and keep its end."""
-        return Tee(Tail(), self.descriptor), Tee(tail, 2)
+        return Tee(Tail(), self.descriptor, MOST_BYTES), Tee(tail, 2)
 
     def judge(self, attempt: runner.Attempt, sentence: str) -> runner.Verdict:
         """Compute the metrics, beating the heart of the job meanwhile."""

@@ -42,16 +42,16 @@ class Tail:
 class Tee(threading.Thread):
     """One stream of the process: read from its pipe, passed on to a descriptor of this program."""
 
-    def __init__(self, tail: Tail, target: int) -> None:
-        """Take where the end is kept, and the descriptor that output is passed on to."""
+    def __init__(self, tail: Tail, target: int, most_bytes: int | None = None) -> None:
+        """Take where the end is kept, the descriptor that output is passed on to, and how much of it at the most."""
         super().__init__(name=f"output {target}", daemon=True)
-        self._tail, self._target = tail, target
+        self._tail, self._target, self._most_bytes, self._passed_on = tail, target, most_bytes, 0
         self._source, self.pipe = os.pipe()
         self._rest: list[bytes] = []
         self._reading = threading.Lock()
         self._handed_over = False
         self._reader_is_gone = False
-        #: Why output did not reach its place (a full disk), or nothing. A reader that left (`| head`) chose to.
+        #: Why output did not reach its place (no room, too much), or nothing. A reader that left (`| head`) chose to.
         self.lost = ""
 
     def started(self) -> None:
@@ -95,6 +95,9 @@ class Tee(threading.Thread):
             self._pass_on(chunk)
 
     def _pass_on(self, chunk: bytes) -> None:
+        self._passed_on += len(chunk)
+        if self._most_bytes is not None and self._passed_on > self._most_bytes:
+            self.lost = self.lost or f"it is more than {self._most_bytes} bytes"
         view = memoryview(chunk)
         while view and not self._reader_is_gone and not self.lost:
             try:

@@ -129,7 +129,7 @@ def test_marked_equity_sees_a_loss_that_was_made_good_before_the_position_was_cl
     backtest: Callable[..., Run], desk: CommandLine
 ):
     held = [fill(2, "SELL", "100"), fill(4, "BUY", "99"), *(
-        fill(4, side, price, venue_trade_id=f"u{side}", fee="0") for side, price in (("BUY", "99"), ("SELL", "98"))
+        fill(4, side, price, venue_trade_id=f"u{side}", fee="0") for side, price in (("BUY", "100"), ("SELL", "99"))
     )]  # fmt: skip
     assert backtest(*writing(*held)).code == 0
     assert backtest(*writing(*held), words=("--basis", "MARKED")).code == 0
@@ -153,6 +153,14 @@ BROKEN = {
     "another symbol": (writing({**WON_AND_LOST[0], "symbol": "NQ"}), "BAD_FILLS"),
     "before the bars": (writing(fill(1, "BUY", "100")), "BAD_FILLS"),
     "one id twice": (writing(WON_AND_LOST[0], WON_AND_LOST[0]), "BAD_FILLS"),
+    "an id again, days later": (
+        writing(*WON_AND_LOST[:3], {**WON_AND_LOST[3], "venue_trade_id": WON_AND_LOST[0]["venue_trade_id"]}),
+        "BAD_FILLS",
+    ),
+    "a price that no bar has": (
+        writing(*({**f, "price": "104.75"} if f["price"] == "104.5" else f for f in WON_AND_LOST)),
+        "BAD_FILLS",
+    ),
     "price of 0": (writing(fill(2, "BUY", "0")), "BAD_FILLS"),
     "no zone": (writing(fill(2, "BUY", "1", executed_at="2024-01-02T21:00:00")), "BAD_FILLS"),
     "cut in the middle": (("printf", "%s", json.dumps(WON_AND_LOST[0])[:-9]), "BAD_FILLS"),
@@ -380,4 +388,22 @@ def test_nothing_is_left_behind_in_the_temporary_folder(
     assert os.environ["TMPDIR"] == str(folder)
     assert backtest(*writing(*WON_AND_LOST)).code == 0
     assert backtest("false").code == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_a_supervisor_that_is_killed_leaves_no_file_of_fills(
+    desk: CommandLine, process: ProcessCommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    assert desk is not None
+    folder, sign, bars = tmp_path / "scratch", tmp_path / "it-runs", tmp_path / "bars.csv"
+    folder.mkdir()
+    bars.write_text(THREE)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    popen = process.spawn(
+        *("backtest", "run", "--bars", str(bars), "--symbol", "ES", "--capital", "1000"),
+        *("--", "sh", "-c", f"touch {sign}; exec sleep 60"),
+    )
+    wait_for(sign.exists)
+    popen.kill()
+    popen.communicate(timeout=LIMIT_S)
     assert list(folder.iterdir()) == []

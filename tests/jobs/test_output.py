@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import tempfile
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -67,10 +68,10 @@ def test_the_longest_text_of_an_end_is_within_what_a_request_takes():
 
 
 @contextlib.contextmanager
-def teed(target: int) -> Iterator[tuple[Tee, Tail, int]]:
+def teed(target: int, most_bytes: int | None = None) -> Iterator[tuple[Tee, Tail, int]]:
     """A stream that is being read, its kept end, and the descriptor that a process would write to."""
     tail = Tail()
-    tee = Tee(tail, target)
+    tee = Tee(tail, target, most_bytes)
     writer = os.dup(tee.pipe)
     tee.started()
     try:
@@ -110,6 +111,21 @@ def test_a_disk_without_room_is_told_and_the_end_is_kept_all_the_same():
     assert tee.lost == os.strerror(errno.ENOSPC)
     assert tail.text() == "result\nresult\n"
     os.close(target)
+
+
+@pytest.mark.parametrize(
+    ("written", "lost"), [(10, ""), (11, "it is more than 10 bytes"), (100_000, "it is more than 10 bytes")]
+)
+def test_more_than_may_be_passed_on_is_said_and_holds_nobody_up(written: int, lost: str):
+    with tempfile.TemporaryFile() as place, teed(place.fileno(), 10) as (tee, tail, writer):
+        os.write(writer, b"x" * 5)
+        wait_for(lambda: tail.total == 5)
+        with os.fdopen(os.dup(writer), "wb") as rest:
+            rest.write(b"x" * (written - 5))
+        os.close(writer)
+        tee.join(30)
+        assert (tee.lost, tail.total) == (lost, written)
+        assert os.fstat(place.fileno()).st_size <= 10
 
 
 def test_a_stream_that_somebody_made_non_blocking_loses_nothing():
