@@ -344,8 +344,10 @@ def unbuilt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operation]:
     monkeypatch.setattr(operations, "BY_NAME", {**operations.BY_NAME, row.name: row})
     monkeypatch.setattr(cli_module, "OPERATIONS", (*OPERATIONS, row))
     cli_module.application.cache_clear()
+    cli_module._program.cache_clear()  # noqa: SLF001 - it holds on to the application
     yield row
     cli_module.application.cache_clear()
+    cli_module._program.cache_clear()  # noqa: SLF001 - it holds on to the application
 
 
 def test_what_is_not_built_answers_501_with_what_is_missing(sqlite_database, cli: CommandLine, unbuilt: Operation):
