@@ -23,6 +23,7 @@ from blaidctl.core import clock, errors, signals
 from blaidctl.core.db import Database, translated
 from blaidctl.core.operation import resolve
 from blaidctl.database import files
+from blaidctl.database.content import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -248,21 +249,43 @@ def put_in_place(ctx: Context, ready_made: Database, old: Content | None, _progr
     target, made = str(ctx.database.url.database), str(ready_made.url.database)
     aside = f"{target[:36]}_replaced_{secrets.token_hex(4)}" if old is not None else ""
     with contextlib.closing(administration(ctx)) as administrator:
-        try:
-            with administrator.writing() as connection:
-                if aside:
-                    connection.exec_driver_sql(f"ALTER DATABASE {_quoted(target)} RENAME TO {_quoted(aside)}")
-                connection.exec_driver_sql(f"ALTER DATABASE {_quoted(made)} RENAME TO {_quoted(target)}")
-        except errors.Busy as error:
-            raise errors.Busy(
-                f"the database {target} cannot be put aside: {error.message}",
-                next_steps=["Stop what is connected to it (supervisors, the shim, a psql), then restore again."],
-            ) from error
+        if old is not None:
+            _refuse_newer(ctx, target, old)
+        _swap(administrator, target, made, aside)
+        if old is not None:
+            try:
+                # Nobody reaches it under this name: what was written until the swap is all there will ever be.
+                _refuse_newer(ctx, aside, old)
+            except errors.ConfirmationStale:
+                _swap(administrator, target, aside, made)
+                raise
         if old is not None and not old.rows:
             with _autocommit(administrator) as connection:
                 connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {_quoted(aside)}")
             return ""
     return aside
+
+
+def _swap(administrator: Database, target: str, new: str, aside: str) -> None:
+    """Give a database the name of another, which gets the name `aside`; both at once."""
+    try:
+        with administrator.writing() as connection:
+            if aside:
+                connection.exec_driver_sql(f"ALTER DATABASE {_quoted(target)} RENAME TO {_quoted(aside)}")
+            connection.exec_driver_sql(f"ALTER DATABASE {_quoted(new)} RENAME TO {_quoted(target)}")
+    except errors.Busy as error:
+        raise errors.Busy(
+            f"the database {target} cannot be put aside: {error.message}",
+            next_steps=["Stop what is connected to it (supervisors, the shim, a psql), then restore again."],
+        ) from error
+
+
+def _refuse_newer(ctx: Context, name: str, old: Content) -> None:
+    """Raise ConfirmationStale when somebody wrote to what is replaced since it was looked at: a kill, say."""
+    with contextlib.closing(_at(ctx, name)) as database, database.reading() as connection:
+        found = content_of(connection)
+    if (found.head_seq, found.entry_hash) != (old.head_seq, old.entry_hash):
+        raise errors.ConfirmationStale(f"the log has moved on from {old.head_seq} to {found.head_seq}")
 
 
 def _quoted(name: str) -> str:

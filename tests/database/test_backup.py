@@ -595,6 +595,35 @@ def test_who_writes_after_the_question_is_not_overwritten_on_sqlite(
     assert cli("audit", "verify").code == 0
 
 
+@pytest.mark.parametrize("moment", ["put_in_place", "_swap"])
+def test_who_writes_after_the_question_is_not_put_aside_on_postgresql(  # noqa: PLR0917 - five are fixtures
+    postgres_database: Database,
+    cli: CommandLine,
+    backup: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scratches: Callable[[Database], list[Any]],
+    moment: str,
+):
+    seq, original = head(postgres_database), getattr(postgres, moment)
+    late: list[int] = []
+
+    def slow(*arguments: Any) -> Any:
+        if not late:
+            late.append(cli("kill", "carry-2", "--reason-code", "DRILL", "--reason", "now").code)
+        return original(*arguments)
+
+    monkeypatch.setattr(postgres, moment, slow)
+    assert refused(cli("db", "restore", backup, "--confirm-head", str(seq))) == (4, "CONFIRMATION_STALE")
+    assert late == [0]
+    assert postgres_database.sql("SELECT id FROM bots WHERE killed_at IS NOT NULL") == [("carry-2",)]
+    assert scratches(postgres_database) == []
+    name = postgres_database.url.rpartition("/")[2]
+    with _administration(postgres_database) as connection:
+        left = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{name}_%"])
+        assert left.fetchall() == []
+    assert cli("audit", "verify").code == 0
+
+
 def test_a_database_in_use_is_not_swapped_on_postgresql(
     postgres_database: Database, cli: CommandLine, backup: Path, scratches: Callable[[Database], list[Any]]
 ):
