@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blaidctl.ledger.curve import Thinned
-from tests.ledger.desk import FEES, FILLS, GROSS, NET, figures, metrics, whole
+from tests.ledger.desk import AS_OF, FEES, FILLS, GROSS, NET, figures, metrics, whole
 from tests.support import ledger
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.mark.operation("ledger metrics")
 def test_every_figure_stands_with_its_conventions_its_sources_and_its_hashes(cli: CommandLine, database: Database):
     whole(database)
-    found = figures(metrics(cli))
+    found = figures(cli("ledger", "metrics", ledger.BOT, "--as-of", AS_OF))
     assert (found["net"], found["gross"], found["fees"]) == (NET, GROSS, FEES)
     assert (found["starting_capital"], found["equity"], found["unrealized"]) == ("10000", "10004.665", None)
     assert (found["closed_trades"], found["wins"], found["losses"], found["win_rate"]) == (2, 1, 1, "0.5")
@@ -210,7 +210,7 @@ def test_csv_is_one_row_of_the_figures(cli: CommandLine, database: Database):
 @pytest.mark.operation("ledger equity")
 def test_the_curve_has_a_point_for_each_change_and_ends_at_the_figures(cli: CommandLine, database: Database):
     whole(database)
-    found = figures(metrics(cli, command="equity"))
+    found = figures(cli("ledger", "equity", ledger.BOT, "--as-of", AS_OF))
     assert [(point["at"][:10], point["equity"], point["drawdown"]) for point in found["points"]] == [
         ("2026-01-02", "10000", "0"),
         ("2026-01-05", "9995.8", "4.2"),
