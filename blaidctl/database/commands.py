@@ -132,7 +132,10 @@ def restore(
 
     Example: blaidctl db restore /backup/desk.backup
 
-    Writes: the database, one audit entry; what is replaced is kept. Exit: 0; 1 its log does not verify; 2 no backup, or
+    Bots that are killed in what is replaced, and not in the backup, are killed again; what a backup of an older schema
+    keeps from that is named.
+
+    Writes: the database, an audit entry; what is replaced is kept. Exit: 0; 1 its log does not verify; 2 no backup, or
     not confirmed; 4 somebody wrote since; 8 no database, full disk; 9 busy or in use. Again: it asks again.
     """
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from blaidctl.core import audit, errors
+from blaidctl.core import audit, errors, revisions
 from blaidctl.core.command import talk
+from blaidctl.core.execute import execute
+from blaidctl.core.operation import the_map
 from blaidctl.core.progress import bars
 from blaidctl.core.sql import Query
 from blaidctl.database import copies, gate
+from blaidctl.database.content import row_counts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from blaidctl.core.context import Context
+    from blaidctl.core.db import Database
     from blaidctl.database.content import Content
     from blaidctl.database.copies import Progress
     from blaidctl.database.files import Manifest
@@ -35,16 +40,25 @@ def restore(ctx: Context, file: Path, confirmed_head: int | None) -> dict[str, A
             _ask(ctx, old, confirmed_head)
         with bars() as progress:
             kept = _kept(ctx, old, progress)
+            killed = _bots(ctx.database, "NOT NULL") if old is not None else set()
             ctx.database.close()
             with scratch.writing() as connection:
                 receipt = audit.append(connection, _entry(ctx, file, manifest, old, kept))
+            again, left = _kill_again(ctx, scratch, manifest, killed)
             aside = engine.put_in_place(ctx, scratch, old, progress)
     ctx.receipts.append(receipt)
     _look_again(ctx, receipt)
+    if again:
+        talk(f"killed again, because they were killed in what was replaced: {', '.join(again)}")
+    if left:
+        talk(
+            f"NOT KILLED ANY MORE: {', '.join(left)}; run `blaidctl db upgrade`, then `blaidctl kill {' '.join(left)}`"
+        )
     return {
         "file": str(file), "sha256": manifest.sha256, "revision": manifest.revision, "head_seq": manifest.head_seq,
         "replaced_head_seq": old.head_seq if old and old.rows else None, "replaced_kept_as": kept or aside or None,
-        "audit_seq": receipt.seq, "entry_hash": receipt.entry_hash,
+        "audit_seq": receipt.seq, "entry_hash": receipt.entry_hash, "killed_again": again,
+        "not_killed_any_more": left,
     }  # fmt: skip
 
 
@@ -82,6 +96,27 @@ def _kept(ctx: Context, old: Content | None, progress: Progress) -> str | None:
     if old is None or not old.rows or ctx.database.kind != "sqlite":
         return None
     return str(copies.take(ctx, copies.default_target(ctx, old, ctx.now()), progress).file)
+
+
+def _bots(database: Database, killed_at: str) -> set[str]:
+    """Return the bots of a database of any revision whose killed_at IS so."""
+    with database.reading(statement_timeout_s=0) as connection:
+        if "bots" not in row_counts(connection):
+            return set()
+        return set(connection.exec_driver_sql(f"SELECT id FROM bots WHERE killed_at IS {killed_at}").scalars())
+
+
+def _kill_again(ctx: Context, scratch: Database, manifest: Manifest, killed: set[str]) -> tuple[list[str], list[str]]:
+    """Kill what was killed in the database that is replaced: to restore is no way round a resurrection.
+
+    Returns the bots that were killed, and those that a schema of another revision leaves to the operator.
+    """
+    due = sorted(killed & _bots(scratch, "NULL")) if killed else []
+    if not due or manifest.revision != revisions.HEAD:
+        return [], due
+    why = {"reason_code": "MAINTENANCE", "reason": "killed in the database that a restore replaced"}
+    execute(dataclasses.replace(ctx, database=scratch, receipts=[]), the_map()["kill"], {"bots": due, **why})
+    return due, []
 
 
 def _entry(ctx: Context, file: Path, manifest: Manifest, old: Content | None, kept: str | None) -> audit.Entry:

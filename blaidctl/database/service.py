@@ -203,6 +203,8 @@ def restore_backup(ctx: Context, output: Output | None, *, file: Path, confirmed
     """Make a backup the database."""
     done = restore.restore(ctx, file, confirmed_head)
     code = _print(ctx, output, "db restore", [done], _RESTORED)
+    if ctx.database.kind == "postgresql":
+        talk("note: a backup holds no rights; grant them to the daily role again (runbooks/postgresql-roles.md)")
     if done["revision"] != revisions.HEAD:
         talk(f"note: it is at revision {done['revision']}; `blaidctl db upgrade` brings it to {revisions.HEAD}")
     return code

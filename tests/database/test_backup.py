@@ -595,6 +595,32 @@ def test_who_writes_after_the_question_is_not_overwritten_on_sqlite(
     assert cli("audit", "verify").code == 0
 
 
+def test_what_was_killed_in_what_is_replaced_stays_killed(database: Database, cli: CommandLine, backup: Path):
+    assert cli("kill", "momo-1", "--reason-code", "DRILL", "--reason", "after the backup").code == 0
+    run = cli("db", "restore", backup, "--confirm-head", str(head(database)))
+    told = answer(run)
+    assert (told["killed_again"], told["not_killed_any_more"]) == (["momo-1"], [])
+    assert "killed again" in run.stderr
+    assert database.sql("SELECT id FROM bots WHERE killed_at IS NOT NULL") == [("momo-1",)]
+    assert cli("guard", "momo-1").code == 1
+    assert result(cli("audit", "verify"))["answer"] == "OK"
+    if database.kind == "postgresql":
+        _drop_replaced(database)
+
+
+def test_a_kill_that_an_older_schema_cannot_take_over_is_said(
+    sqlite_database: Database, cli: CommandLine, backup: Path
+):
+    old = f"{backup}.old"
+    result(cli("db", "downgrade", "0012", "--confirm-rows", "0"))
+    answer(cli("db", "backup", old))
+    result(cli("db", "upgrade", "--yes"))
+    assert cli("kill", "momo-1", "--reason-code", "DRILL", "--reason", "after the backup").code == 0
+    run = cli("db", "restore", old, "--confirm-head", str(head(sqlite_database)))
+    assert answer(run)["not_killed_any_more"] == ["momo-1"]
+    assert "NOT KILLED ANY MORE: momo-1" in run.stderr
+
+
 @pytest.mark.parametrize("moment", ["put_in_place", "_swap"])
 def test_who_writes_after_the_question_is_not_put_aside_on_postgresql(  # noqa: PLR0917 - five are fixtures
     postgres_database: Database,
