@@ -96,7 +96,16 @@ def _of_alpaca(found: Any, reply: Reply, cursor: str | None) -> Page:
     if cursor in ids:
         raise BadReplyError(Failure.BAD_JSON, "sent the page before once more")
     last = ids[-1] if ids else None
+    if last is not None and (_earlier(last, ids[0]) or _earlier(last, cursor)):
+        # What is read on from here would lead into the past, and nothing newer would ever be seen.
+        raise BadReplyError(Failure.BAD_JSON, "sent activities from the newest to the oldest, though asked otherwise")
     return Page(ProviderKind.ALPACA, objects, reply.body, last or cursor, last)
+
+
+def _earlier(one: str, other: str | None) -> bool:
+    """Say whether an activity's id lies before another's by the time that both begin with."""
+    (at, _, _), (other_at, _, _) = one.partition("::"), (other or "").partition("::")
+    return at.isdecimal() and other_at.isdecimal() and len(at) == len(other_at) and at < other_at
 
 
 def _of_paged(found: Any, reply: Reply, cursor: str | None, now: datetime, stale_after_s: int) -> Page:

@@ -161,7 +161,9 @@ def judge_check(reply: Reply, now: datetime, stale_after_s: int, stale_field: st
 def judge_headers(reply: Reply, now: datetime, stale_after_s: int, *, needed: bool) -> None:
     """Raise BadReplyError when the answer is old by its headers; a cache says so with Age, everybody with Date."""
     age = reply.headers.get("age")
-    if age is not None and (not age.isascii() or not age.isdecimal() or int(age[:9]) > stale_after_s):
+    if age is not None and (
+        not age.isascii() or not age.isdecimal() or int(age.lstrip("0")[:9] or "0") > stale_after_s
+    ):
         raise BadReplyError(Failure.STALE, f"came from a cache: Age is over {stale_after_s} s, or is no number")
     date = reply.headers.get("date")
     if date is None:
@@ -200,6 +202,8 @@ def moment(value: Any) -> datetime | None:
     try:
         if isinstance(value, bool) or value is None:
             return None
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{10,13}(\.[0-9]{1,9})?", value):
+            value = float(value)  # of a page, whose numbers stay texts
         if isinstance(value, int | float):
             # Milliseconds, unless that were before 1973.
             return datetime.fromtimestamp(value / 1000 if value > 10**11 else value, UTC)

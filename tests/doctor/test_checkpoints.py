@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,7 @@ from tests.audit.tampering import tamper
 from tests.kill.fleet import done
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import os
 
     from tests.support.commandline import CommandLine
     from tests.support.database import Database
@@ -83,6 +85,21 @@ def test_a_sink_that_is_gone_or_lacks_notes_is_a_finding(desk: Desk):
     assert sinks == ("FINDING", f"{desk.sinks[1]} lacks 1 note(s) that another sink holds")
     shutil.rmtree(desk.sinks[1])
     assert f"{desk.sinks[1]} cannot be read (No such file or directory)" in looked(desk("doctor"))[1][1]
+
+
+def test_a_sink_that_this_user_may_not_look_into_is_a_finding_and_no_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    desk.checkpoint()
+    look = Path.stat
+
+    def closed(path: Path, **more: Any) -> os.stat_result:
+        if desk.sinks[1] in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, **more)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    run = desk("doctor")
+    assert run.code == 1, run.stderr
+    assert looked(run)[0][0] == "OK"
 
 
 def test_a_newest_note_that_is_not_ours_is_a_finding(desk: Desk, tmp_path: Path):

@@ -84,7 +84,13 @@ OLD, FRESH = ((NOW - timedelta(seconds=age)).isoformat() for age in (61, 1))
         (ALPACA, [{"activity_type": "FILL"}], None, Failure.BAD_JSON),
         (ALPACA, [{**activity(1), "id": 5}], None, Failure.BAD_JSON),
         (ALPACA, [activity(1)], activity(1)["id"], Failure.BAD_JSON),
+        (ALPACA, [activity(2), activity(1)], None, Failure.BAD_JSON),
+        (ALPACA, [activity(1)], activity(2)["id"], Failure.BAD_JSON),
+        (ALPACA, [activity(1), activity(3), activity(2)], None, None),
         (ALPACA, [activity(1)], None, None),
+        (PAGED, {"fills": [], "next": None, "as_of": int(NOW.timestamp())}, None, None),
+        (PAGED, {"fills": [], "next": None, "as_of": int(NOW.timestamp() * 1000)}, None, None),
+        (PAGED, {"fills": [], "next": None, "as_of": int(NOW.timestamp()) - 61}, None, Failure.STALE),
     ],
 )
 def test_what_is_not_one_whole_fresh_page_is_refused(kind: ProviderKind, body: Any, cursor: str | None, failure: Any):
@@ -99,3 +105,5 @@ def test_what_is_not_one_whole_fresh_page_is_refused(kind: ProviderKind, body: A
 def test_a_page_out_of_an_old_cache_is_refused():
     with pytest.raises(BadReplyError, match="cache"):
         page(PAGED, {"fills": [], "next": None}, age="61")
+    with pytest.raises(BadReplyError, match="cache"):
+        page(PAGED, {"fills": [], "next": None}, age="00000000061")
