@@ -1,7 +1,8 @@
 """`allocation audit`: a stored run computed again from the ledger as it stood, and held against what was stored.
 
 What a later entry of the audit log wrote (fills, kills, rates, changes of an instrument) is left out; what no entry
-wrote is tampering, stays in, and shows here as a difference.
+wrote is tampering, stays in, and shows here as a difference. The entry of the log holds the run's hashes, too: another
+run that was written in its place, as right as it may be, is not the one that was made.
 
 A run that another version of the code made: everything is compared but what says the version (input_hash and each
 bot's `question`) and the sentences of the conventions. If all the rest is the same, byte for byte, it is proven, and
@@ -12,10 +13,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import blaidctl
-from blaidctl.allocation import contract, inputs, outcome, policy, rules, service
+from blaidctl.allocation import contract, inputs, outcome, policy, queries, rules, service
 from blaidctl.allocation.inputs import Asked, Pinned
 from blaidctl.allocation.vocabulary import Proof
 from blaidctl.core import errors
@@ -48,7 +50,24 @@ def audit(tx: Tx, request: contract.AuditAllocation) -> contract.AuditedAllocati
         differences.append(f"cannot be computed again: {error.message}")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         differences.append(_NOT_OURS)
-    return _answer(row, lines, found, differences)
+    try:
+        differences += _as_entered(tx, row)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
+        differences.append(_NOT_OURS)
+    return _answer(row, lines, found, list(dict.fromkeys(differences)))
+
+
+def _as_entered(tx: Tx, row: Row) -> list[str]:
+    """Return where a run is not the one that the audit log tells of: another one, written in its place, is no proof."""
+    entry = tx.first(queries.ENTRY, act_id=row["act_id"])
+    if entry is None:
+        return ["no entry of the audit log tells of this run"]
+    told = json.loads(entry["canonical"])["what"]["after"]
+    return [
+        f"{name} is {value}, the audit log says {told.get(name)}"
+        for name, value in service.entered(row).items()
+        if told.get(name) != value
+    ]
 
 
 def in_itself(row: Row, lines: Sequence[Row]) -> Iterator[str]:

@@ -32,12 +32,14 @@ RATE = Query(f"""
 """)
 
 _RUN = (
-    "id, as_of, capital, currency, policy, policy_sha256, conventions, source_tables, versions, excluded, input_hash,"
-    " output_hash, code_version, remainder, actor, created_at, trace_id"
+    "id, act_id, as_of, capital, currency, policy, policy_sha256, conventions, source_tables, versions, excluded,"
+    " input_hash, output_hash, code_version, remainder, actor, created_at, trace_id"
 )
 #: A token's owner sees the runs that it made, which are over its own bots alone.
 _SEEN = "(CAST(:scope AS TEXT) IS NULL OR actor = :scope)"
 FIND_RUN = Query(f"SELECT {_RUN} FROM allocation_runs WHERE id = :id AND {_SEEN}")
+#: What the chain says of a run.
+ENTRY = Query("SELECT canonical FROM audit_log WHERE act_id = :act_id AND outcome = 'DONE' ORDER BY seq LIMIT 1")
 LIST_RUNS = Query(f"""
     SELECT {_RUN}, (SELECT count(*) FROM allocation_lines l WHERE l.run_id = allocation_runs.id) AS bots,
            (SELECT count(*) FROM allocation_lines l WHERE l.run_id = allocation_runs.id AND l.weight <> '0'

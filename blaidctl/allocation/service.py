@@ -26,7 +26,7 @@ from blaidctl.core.types import time_text
 from blaidctl.fleet.service import bot_not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from blaidctl.core.context import Context
     from blaidctl.core.sql import Row
@@ -139,17 +139,22 @@ def run(tx: Tx, request: contract.RunAllocation) -> contract.Allocation:
     written = tx.record(ALLOCATION_RUNS, [row])[0]
     tx.record(ALLOCATION_LINES, found.lines, run_id=written["id"])
     tx.target = {"run": written["id"]}
-    tx.after = {
-        "as_of": time_text(asked.as_of),
-        "capital": text_of(asked.capital),
-        "currency": asked.currency,
-        "excluded": list(asked.excluded),
-        "input_hash": found.input_hash,
-        "output_hash": found.output_hash,
-        "policy_sha256": asked.document.sha256,
-        "remainder": text_of(found.remainder),
-    }
+    tx.after = entered(row)
     return contract.Allocation(**_result(*require_run(tx, str(written["id"]))))
+
+
+def entered(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the entry of the audit log says of a run."""
+    return {
+        "as_of": time_text(row["as_of"]),
+        "capital": text_of(row["capital"]),
+        "currency": row["currency"],
+        "excluded": list(row["excluded"]),
+        "input_hash": row["input_hash"],
+        "output_hash": row["output_hash"],
+        "policy_sha256": row["policy_sha256"],
+        "remainder": text_of(row["remainder"]),
+    }
 
 
 def _with_kills(tx: Tx, computed: _Computed) -> tuple[list[Bot], Pinned]:

@@ -114,6 +114,22 @@ def test_a_run_that_was_changed_is_no_proof(cli: CommandLine, sqlite_database: D
     assert found[0].startswith(what), found
 
 
+def test_another_run_in_its_place_is_no_proof_however_right_it_is(cli: CommandLine, database: Database):
+    desk(cli)
+    done(run(cli))
+    other = result(run(cli, "--exclude", "a2", policy=policy_text(Method.EQUAL)))
+    proven(cli)
+    columns = "policy, policy_sha256, conventions, source_tables, excluded, input_hash, output_hash, remainder"
+    tamper(database, "DELETE FROM allocation_lines WHERE run_id = 1")
+    database.sql("UPDATE allocation_lines SET run_id = 1")
+    database.sql(f"UPDATE allocation_runs SET ({columns}) = (SELECT {columns} FROM allocation_runs WHERE id = 2)")
+    found = differs(cli)
+    assert found[0] == "excluded is ['a2'], the audit log says []"
+    assert f"output_hash is {other['output_hash']}, the audit log says " in "\n".join(found)
+    database.sql("UPDATE allocation_runs SET act_id = 'x' WHERE id = 1")
+    assert differs(cli) == ["no entry of the audit log tells of this run"]
+
+
 def test_the_log_names_a_run_that_does_not_agree_with_itself(cli: CommandLine, database: Database):
     desk(cli)
     for _ in range(3):
