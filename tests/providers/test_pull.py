@@ -67,6 +67,8 @@ def test_a_pull_takes_every_page_and_the_next_one_goes_on_from_there(database: D
         assert (cli("audit", "verify").code, state(cli)) == (0, "OK")
         imports = database.sql("SELECT format, provider_id, rows_new FROM ledger_imports ORDER BY id")
         assert imports == [("paged", PROVIDER, 5), ("paged", PROVIDER, 3)]
+        acts = [entry["action"] for entry in cli("audit", "tail", "--limit", "1000").json["result"]["entries"]]
+        assert (acts.count("ledger pull part"), acts.count("ledger pull failed")) == (2, 0)
 
 
 @pytest.mark.operation("ledger pull failed")
