@@ -63,6 +63,8 @@ def take(ctx: Context, target: Path, progress: Progress) -> Backup:
     """
     engine = engine_of(ctx)
     target = target.absolute()
+    if ctx.database.kind == "sqlite":
+        sqlite.refuse_own_name(ctx.database, target)
     with files.being_written(target) as part, contextlib.closing(engine.source(ctx)) as source:
         with source.reading(statement_timeout_s=0) as connection:
             content = content_of(connection)

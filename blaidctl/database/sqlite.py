@@ -48,6 +48,14 @@ def ready(_database: Database, connection: Connection) -> None:
         raise errors.DatabaseCorrupt(f"SQLite finds the database damaged: {answer}")
 
 
+def refuse_own_name(database: Database, target: Path) -> None:
+    """Refuse a name that SQLite, or the queue before it, takes for its own: it would not keep the backup."""
+    own = database.path.resolve()
+    taken = [own.with_name(own.name + suffix) for suffix in ("-journal", "-wal", "-shm", queue.SUFFIX)]
+    if target.parent.resolve() / target.name in taken:
+        raise errors.FileUnwritable(f"{target} is a name that the database itself uses; choose another one")
+
+
 def dump(_database: Database, connection: Connection, part: Path, progress: Progress) -> None:
     """Copy the pages of the snapshot that this connection reads: one file, without a log beside it."""
     with _named(part), contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:

@@ -133,6 +133,17 @@ def test_a_backup_is_never_written_over_anything(database: Database, cli: Comman
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm", "-queue"])
+def test_a_name_that_the_database_itself_uses_is_no_name_of_a_backup(
+    sqlite_database: Database, cli: CommandLine, suffix: str
+):
+    assert sqlite_database.path is not None
+    target = sqlite_database.path.with_name(sqlite_database.path.name + suffix)
+    target.unlink(missing_ok=True)
+    assert refused(cli("db", "backup", target)) == (2, "FILE_UNWRITABLE")
+    assert cli("db", "check").code == 0
+
+
 def test_a_name_that_is_taken_while_the_backup_is_made_is_kept(
     database: Database, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
