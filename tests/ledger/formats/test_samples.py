@@ -170,7 +170,7 @@ def test_a_flex_query_gives_executions_a_reversal_and_a_fee():
 def test_a_real_assignment_at_price_0_is_refused_and_a_transfer_told():
     refusal, transfer = sample("ibkr-ibflex.xml", "ibkr", timezone="America/New_York")
     assert reasons([refusal]) == ["tradePrice: a price of 0 is none: nothing can be computed from it"]
-    assert transfer == Skipped(8, "TradeTransfer changes a position without an execution")
+    assert transfer == Skipped(8, "TradeTransfer changes a position without an execution", moves=True)
 
 
 def test_a_freqtrade_order_is_a_fill_with_the_fee_that_is_its_own(tmp_path: Path):
