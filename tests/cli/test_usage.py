@@ -326,5 +326,5 @@ def test_completion_in_a_real_shell(sqlite_database, process: ProcessCommandLine
     done = subprocess.run([BASH, script], env=process.environment(), capture_output=True, text=True, check=False)
     assert done.stderr.startswith("complete -o default -F _blaidctl_completion blaidctl")
     assert done.stdout.split() == [
-        "kill", "kill-events", "plan", "upgrade", "downgrade", "check", "history", "backup", "restore",
+        "kill", "kill-events", "plan", "upgrade", "downgrade", "backup", "restore", "check", "history",
     ]  # fmt: skip
