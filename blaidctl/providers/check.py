@@ -52,17 +52,18 @@ def gaps(tx: Tx, _bot_id: str, account_id: str, first_at: datetime, last_at: dat
     """
     for row in tx.fetch(queries.BINDINGS_OF, account_id=account_id):
         states = [(state["state"], state["created_at"]) for state in _states(tx, row["provider_id"])]
-        read_at = _read_at(tx, row, account_id)
+        read_at, told = _read_at(tx, row, account_id), False
         for state, since_at, until_at in rules.not_ok(states, row["bound_at"], row["unbound_at"]):
             closed = until_at is not None and read_at is not None and read_at > until_at
             overlaps = since_at <= last_at and (until_at is None or until_at > first_at)
             if overlaps and not closed:
+                told = True
                 until = f"until {time_text(until_at)}" if until_at else "and still is"
                 yield (
                     f"providers: {row['provider_id']} of account {account_id} was {state} from {time_text(since_at)}"
                     f" {until}, and no fills were read after that (PROVIDER_{state})"
                 )
-        if _unread(row, last_at):
+        if _unread(row, last_at) and not told:  # of a provider that failed the gap speaks already
             since = f"since {time_text(row['pulled_at'])}" if row["pulled_at"] else "from the first on"
             yield (
                 f"providers: the last pull of account {account_id} from {row['provider_id']} failed at"

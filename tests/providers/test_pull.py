@@ -99,9 +99,8 @@ def test_a_provider_that_fails_in_the_middle_leaves_nothing_and_stops_everything
         ]
         incomplete = _metrics(cli)
         assert (incomplete.code, incomplete.error["error_code"]) == (4, "METRICS_INCOMPLETE")
-        assert any(
-            line.startswith(f"providers: {PROVIDER} of account") for line in incomplete.error["missing_requirements"]
-        )
+        (line,) = incomplete.error["missing_requirements"]
+        assert line.startswith(f"providers: {PROVIDER} of account")
 
         provider.recover()
         assert pull(cli).code == 8, "one good look is not enough to be OK again"
