@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 #: How far ahead of our clock an answer may date itself; beyond, its own clock tells nothing.
 AHEAD = timedelta(seconds=60)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OK_STATUS, PARTIAL_STATUS = 200, 206
 #: What an address must not carry: it stands in argv, in the database and in errors.
 _SECRET = re.compile(r"key|token|secret|signature|password|passwd|auth", re.IGNORECASE)
@@ -203,10 +205,11 @@ def moment(value: Any) -> datetime | None:
         if isinstance(value, bool) or value is None:
             return None
         if isinstance(value, str) and re.fullmatch(r"[0-9]{10,13}(\.[0-9]{1,9})?", value):
-            value = float(value)  # of a page, whose numbers stay texts
-        if isinstance(value, int | float):
+            value = Decimal(value)  # of a page, whose numbers stay texts
+        if isinstance(value, int | float | Decimal):
             # Milliseconds, unless that were before 1973.
-            return datetime.fromtimestamp(value / 1000 if value > 10**11 else value, UTC)
+            seconds = value / 1000 if value > 10**11 else value
+            return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
         found = datetime.fromisoformat(_microseconds(str(value)))
     except (ValueError, OverflowError, OSError):
         return None
