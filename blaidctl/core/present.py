@@ -170,9 +170,10 @@ def _drawn(pictures: Sequence[Any], lines: Sequence[str]) -> str:
 def width() -> int:
     """Return the width to draw for: the terminal's, or 80 when there is none."""
     try:
-        return max(os.get_terminal_size(sys.stdout.fileno()).columns, 20)
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
     except (OSError, ValueError):
         return NARROWEST
+    return max(columns, 20) if columns else NARROWEST  # some terminals do not know, and say 0
 
 
 def grid(

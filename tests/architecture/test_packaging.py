@@ -41,6 +41,7 @@ def test_the_wheel_carries_the_migrations_and_nothing_stray(wheel: Path):
     assert not {name for name in names if "__pycache__" in name}
 
 
+@pytest.mark.timeout(400)  # pip installs a whole environment
 def test_a_fresh_environment_migrates_from_another_folder(wheel: Path, tmp_path: Path):
     venv, elsewhere = tmp_path / "venv", tmp_path / "elsewhere"
     elsewhere.mkdir()

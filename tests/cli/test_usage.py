@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -328,3 +333,20 @@ def test_completion_in_a_real_shell(sqlite_database, process: ProcessCommandLine
     assert done.stdout.split() == [
         "kill", "kill-events", "plan", "upgrade", "downgrade", "backup", "restore", "check", "history",
     ]  # fmt: skip
+
+
+def test_a_terminal_that_does_not_know_its_width_gets_80_columns(process: ProcessCommandLine):
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    env = process.environment({"NO_COLOR": "1"})
+    run = subprocess.Popen([SCRIPT, "endpoints"], stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while piece := os.read(ours, 65536):
+            seen += piece
+    os.close(ours)
+    assert run.wait(30) == 0
+    lines = seen.decode().splitlines()
+    assert lines[0].split() == ["OPERATION", "ROUTE", "STATUS"]
+    assert 60 < max(map(len, lines)) <= 80
