@@ -141,7 +141,7 @@ def test_postgresql_refuses_upserts_and_truncation(desk: CommandLine, postgres_d
             STILL_RUNS,
         ),
         ("TRUNCATE bots CASCADE", "bots are never deleted"),
-        ("TRUNCATE bot_instances", "never deleted"),
+        ("TRUNCATE bot_instances CASCADE", "never deleted"),
         (
             (
                 "WITH k AS (UPDATE bots SET killed_at = now() WHERE id = 'b2' RETURNING id)"
