@@ -325,10 +325,6 @@ def test_reordered_ids_are_named(cli: CommandLine, database: Database):
             r"instance 1 of bot a1 was stopped by a kill that",
         ),
         ("UPDATE bot_instances SET bot_id = 'b1' WHERE id = 1", r"bot a1: its kills stopped 2.*bot b1: its kills"),
-        ("DELETE FROM bot_instances WHERE id = 3", r"bot b1: its kills stopped 1 instance\(s\), 0 are there"),
-        ("DELETE FROM bots WHERE id = 'a1'", r"bot a1 is gone, kill event 1 names it"),
-        ("DELETE FROM bots WHERE id IN ('b1', 'b2')", r"bot b1 is gone, kill event 4 names it"),
-        ("DELETE FROM bots", r"bot a1 is gone, .*bot a2 is gone, .*bot b1 is gone"),
     ],
 )
 def test_a_state_that_no_event_explains_is_named(cli: CommandLine, database: Database, change: str, what: str):
@@ -338,6 +334,37 @@ def test_a_state_that_no_event_explains_is_named(cli: CommandLine, database: Dat
     run, checks, first = broken(cli)
     assert (checks, first) == ({"replay"}, None)
     assert re.search(what, run.error["message"] + " ".join(run.error["missing_requirements"])), run.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "what"),
+    [
+        (
+            "DELETE FROM bot_instances WHERE id = 3",
+            ("instance run", "b1"),
+            r"bot b1: its kills stopped 1 instance\(s\), 0 are there",
+        ),
+        ("DELETE FROM bots WHERE id = 'a1'", ("bot add", "a1"), r"bot a1 is gone, kill event 1 names it"),
+        ("DELETE FROM bots WHERE id IN ('b1', 'b2')", ("bot add", "b1"), r"bot b1 is gone, kill event 4 names it"),
+        ("DELETE FROM bots", ("bot add", "a1"), r"bot a1 is gone, .*bot a2 is gone, .*bot b1 is gone"),
+    ],
+)
+def test_a_deleted_row_is_named_with_the_entry_that_tells_of_it(
+    cli: CommandLine, database: Database, change: str, told: tuple[str, str], what: str
+):
+    history(cli)
+    action, gone = told
+    tells = [
+        seq
+        for seq, canonical in database.sql("SELECT seq, canonical FROM audit_log WHERE action = ?", (action,))
+        if f'"{gone}"' in canonical
+    ]
+    tamper(database, change)
+    run, checks, first = broken(cli)
+    assert (checks, [first]) == ({"replay"}, tells)
+    said = run.error["message"] + " ".join(run.error["missing_requirements"])
+    assert re.search(what, said), run.stderr
+    assert f"is gone, entry {first} tells of it" in said
 
 
 def test_the_finding_lasts_until_the_state_is_put_right(cli: CommandLine, database: Database):
