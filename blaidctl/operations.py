@@ -384,6 +384,15 @@ OPERATIONS: tuple[Operation, ...] = (
         writes=True,
     ),
     Operation(
+        name="ledger resolve",
+        summary="Say that a split, a transfer or the like is accounted for.",
+        words=("ledger", "resolve"),
+        request="blaidctl.ledger.contract:ResolveMoves",
+        result="blaidctl.ledger.contract:ResolvedMoves",
+        handler="blaidctl.ledger.moves:resolve",
+        writes=True,
+    ),
+    Operation(
         name="ledger flow",
         summary="Record a capital flow.",
         words=("ledger", "flow"),

@@ -459,6 +459,13 @@ class FillNotFound(NotFound):
     next_steps = ("Run `blaidctl ledger fills BOT` for the fills that are there.",)
 
 
+class MoveNotFound(NotFound):
+    """No such change of a position."""
+
+    error_code = "MOVE_NOT_FOUND"
+    next_steps = ("Run `blaidctl ledger events --account ACCOUNT`: POSITION_MOVED names each with its id.",)
+
+
 class SessionNotFound(NotFound):
     """No such session."""
 

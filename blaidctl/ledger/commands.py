@@ -69,8 +69,8 @@ def import_(
 
     Example: blaidctl ledger import fills.csv --format csv --account ib-1 --bot momo-1
 
-    Writes: fills in parts of 5000, an audit entry each; a SEV1 event for fills after a kill; a REFUSED event when the
-    file names what is another's or contradicts the ledger.
+    Writes: fills in parts of 5000, an audit entry each; a SEV1 event for fills after a kill; a POSITION_MOVED event for
+    a split, a transfer or the like; a REFUSED event when the file names what is another's or contradicts the ledger.
 
     Exit: 0 done, or all of it known; 1 done, with fills after a kill; 2 lines or the file; 3 unknown account or bot;
     4 a known id with other content; 6 another account's, user's or an unlinked bot's fill; 8 no database, no room.
@@ -163,6 +163,30 @@ def reverse(
     Again: safe.
     """
     return run("ledger reverse", locals())
+
+
+@app.command("resolve")
+def resolve(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT")],
+    moves: Annotated[list[str], typer.Argument(metavar="MOVE…", help="As `ledger events` names them.")],
+    reason: Annotated[str, typer.Option("--reason", help="What was done; kept in the audit entry.", metavar="TEXT")],
+    trace_id: TraceId = None,
+    request_id: RequestIdOption = None,
+    dry_run: DryRun = False,
+    on_behalf_of: OnBehalfOf = None,
+    output: OutputOption = None,
+) -> int:
+    """Say that a split, a transfer or an exercise is accounted for: booked as fills, or nothing that a bot held.
+
+    Until then the bots of the account that trade its instrument have no figures: METRICS_INCOMPLETE names the move.
+
+    Example: blaidctl ledger resolve ib-1 20240610::split-1 --reason "booked as S1 and S2: 4 for 1"
+
+    Writes: an event for each move, one audit entry.
+
+    Exit: 0 resolved, or so already; 2 input; 3 unknown account or move; 8 no database. Again: safe.
+    """
+    return run("ledger resolve", locals())
 
 
 @app.command("flow")

@@ -109,6 +109,8 @@ class ImportedPart(Result):
     rows_known: int
     fees_new: int
     fees_known: int
+    #: Changes of positions that were written down.
+    moves_new: int
     #: Of the new fills, by bot.
     after_kill: dict[str, int]
 
@@ -140,7 +142,7 @@ class Imported(Result):
     skipped: int
     #: Why → how many records.
     skipped_why: dict[str, int]
-    #: Of them, those that change a position without a fill (a split, a transfer).
+    #: Of them, those that change a position without a fill (a split, a transfer): events, until each is resolved.
     moved: int
     fees_new: int
     fees_known: int
@@ -174,6 +176,33 @@ class ReversedFill(Result):
     effect: Existence
     trade_id: int
     import_id: int
+
+
+class ResolveMoves(Act):
+    """Say that changes of positions without an execution are accounted for."""
+
+    account: LookupId
+    moves: Annotated[list[VenueId], Field(min_length=1, max_length=100)]
+    reason: Reason
+
+
+class ResolvedMove(Result):
+    """One of them."""
+
+    move_id: str
+    kind: str
+    symbol: str | None
+    day: str | None
+    effect: Existence
+
+
+class ResolvedMoves(Result):
+    """What was said of each."""
+
+    table_of: ClassVar = "moves"
+    columns: ClassVar = ("move_id", "kind", "symbol", "day", "effect")
+    account_id: str
+    moves: list[ResolvedMove]
 
 
 # --- flows, rates, marks --------------------------------------------------------------------------------------------

@@ -78,13 +78,28 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """What changes a position though nothing was executed: a split, a merger, a transfer, an exercise."""
+
+    #: What the source calls it.
+    kind: str
+    account: str | None
+    #: None: the source does not say which; then it may be any.
+    symbol: str | None
+    #: The day, YYYY-MM-DD; None: the source does not say.
+    day: str | None
+    #: The source's own id, or what tells it from others.
+    move_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A record that is none of a fill by its own word: an order that did not fill, a dividend, a blank line."""
 
     line: int
     why: str
-    #: It changes what is held all the same (a split, a transfer): the ledger's position is no longer the broker's.
-    moves: bool = False
+    #: It changes what is held all the same: the ledger's position is no longer the broker's.
+    move: Move | None = None
 
 
 Record = Fill | AccountFee | Refusal | Skipped

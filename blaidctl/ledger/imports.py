@@ -22,10 +22,10 @@ from blaidctl.core import errors
 from blaidctl.core.execute import Tx, check_schema, execute
 from blaidctl.core.operation import the_map
 from blaidctl.instruments import currencies
-from blaidctl.ledger import contract, facts, parts, queries, refusals, trades
+from blaidctl.ledger import contract, facts, moves, parts, queries, refusals, trades
 from blaidctl.ledger.fills import AccountFee, Fill, Refusal
 from blaidctl.ledger.judge import Judge
-from blaidctl.ledger.spool import Entry, Fee, Spool
+from blaidctl.ledger.spool import Entry, Fee, Moved, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,8 +100,14 @@ class Intake:
         elif isinstance(record, Refusal):
             judged = [("", reason) for reason in record.reasons]
         else:
-            spool.skip(record.why, moves=record.moves)
-            return
+            spool.skip(record.why)
+            if record.move is None:
+                return
+            moved = self.judge.move(record.line, record.move)
+            if isinstance(moved, Moved):
+                spool.add_move(moved)
+                return
+            judged = moved
         for error_code, reason in judged:
             spool.refuse(record.line, error_code, reason)
 
@@ -202,6 +208,7 @@ class _Import:
     #: Of each part, how many fills the ledger holds; empty: it holds none of the account.
     _known: list[int] = field(default_factory=list)
     _new_fees: list[Fee] = field(default_factory=list)
+    _new_moves: list[Moved] = field(default_factory=list)
     _done: Stored | None = None
 
     def stored(self) -> Stored:
@@ -250,6 +257,7 @@ class _Import:
         with self._looking() as connection:
             tx = Tx(self.ctx, connection, self.ctx.now())
             self._new_fees, wrong = parts.compared_fees(tx, account, spool.fees_of_account())
+            self._new_moves = moves.unknown(tx, account, spool.moves())
         for one in wrong:
             spool.refuse(*one)
 
@@ -317,16 +325,13 @@ class _Import:
     def _write(self, done: Stored, count: int) -> None:
         told, written = self.ctx.progress("writing fills", count), 0
         terms = self.intake.terms
+        source = {"account_id": self.intake.account.id, "file_sha256": self.sha256}
         with self._looking() as connection:
             found = queries.PARTS.on(
-                connection,
-                account_id=self.intake.account.id,
-                file_sha256=self.sha256,
-                parts=done.parts,
-                no_fee=int(terms.no_fee),
-                sequence=terms.sequence,
+                connection, **source, parts=done.parts, no_fee=int(terms.no_fee), sequence=terms.sequence
             )
             there = set(found.scalars())
+            late = dict(map(tuple, queries.LATE.on(connection, **source).all())) if there else {}
         batches = self.intake.spool.batches(PART_ROWS)
         for number in range(1, done.parts + 1):
             entries = next(batches, [])
@@ -338,15 +343,18 @@ class _Import:
                 self._part(done, number, entries)
             written += len(entries)
             told(written)
+        if done.parts_written:
+            # Whoever was cut off after a part with fills after a kill never heard of them: who finishes it does.
+            done.after_kill.update(late)
 
     def _is_known(self, number: int, entries: list[Entry], done: Stored) -> bool:
         """Say whether a part need not be written again: what is there under its number may be of another reading."""
         known = self._known[number - 1] if number <= len(self._known) else 0
-        return known == len(entries) and (number < done.parts or not self._new_fees)
+        return known == len(entries) and (number < done.parts or not (self._new_fees or self._new_moves))
 
     def _part(self, done: Stored, number: int, entries: list[Entry]) -> None:
         spool, last = self.intake.spool, number == done.parts
-        fees = spool.fees_of_account() if last else []
+        fees, moved = (spool.fees_of_account(), spool.moves()) if last else ([], [])
         extra = spool.rows_read - self._fills() if number == 1 else 0
         answer = execute(
             self.ctx,
@@ -357,7 +365,7 @@ class _Import:
                 "part": number,
                 "parts": done.parts,
                 "rows_read": len(entries) + extra,
-                "material": Material(self.intake.judge, entries, fees),
+                "material": Material(self.intake.judge, entries, fees, moved),
             },
             request_id=None if self.request_id is None else f"{self.request_id}/{number}",
             dry_run=self.dry_run,
@@ -411,3 +419,4 @@ class Material:
     judge: Judge
     entries: list[Entry]
     fees: list[Fee]
+    moves: list[Moved]

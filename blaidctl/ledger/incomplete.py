@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from blaidctl.core import errors
 from blaidctl.core.decimals import text_of
 from blaidctl.core.operation import resolve
-from blaidctl.ledger import amounts, rules, stored_pnl
+from blaidctl.ledger import amounts, moves, rules, stored_pnl
 from blaidctl.ledger.vocabulary import ProblemKind
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ _MENDS = {
     "ledger_imports": (
         "Import every file to its end: the same `blaidctl ledger import` again goes on where it stopped; a file of a"
         " series that came without its number is imported again with --sequence N."
+    ),
+    "ledger_events": (
+        "Book what each did as fills of your own, or find that it did nothing to this bot (runbooks/ledger.md); then"
+        " say so: `blaidctl ledger resolve {account} MOVE --reason WHAT`."
     ),
     "trades": (
         "Import the fills that are missing: `blaidctl ledger import FILE --account {account}`; take back a wrong one:"
@@ -59,6 +63,7 @@ def refuse(ledger: Ledger, problems: Iterable[rules.Problem] = (), checks: Seque
         *_parts(ledger.imports),
         *_gaps(ledger.imports),
         *_rows(ledger),
+        *_moves(ledger),
         *(line for problem in problems for line in _told(ledger, problem)),
         *_reported(ledger),
         *(reason for check in checks for reason in _asked(ledger, check)),
@@ -131,6 +136,12 @@ def _rows(ledger: Ledger) -> Iterator[str]:
     known = {row["id"] for row in ledger.imports}
     for import_id in sorted(ledger.named_imports - known):
         yield f"ledger_imports: import {import_id}, which fills say they came with"
+
+
+def _moves(ledger: Ledger) -> Iterator[str]:
+    """Name the splits, transfers and the like that nobody has accounted for: lots behind them are not the broker's."""
+    for row in ledger.open_moves:
+        yield f"ledger_events: {moves.said(row['metadata'])} is not accounted for (import {row['import_id']})"
 
 
 def _told(ledger: Ledger, problem: rules.Problem) -> Iterator[str]:

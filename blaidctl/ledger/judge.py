@@ -6,6 +6,7 @@ at the time of the fill is asked of that time. What is another's is told apart f
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from blaidctl.core.errors import CrossAccountFill, CrossUserFill, UnlinkedFill
 from blaidctl.core.types import time_text
 from blaidctl.instruments.vocabulary import AssetClass
 from blaidctl.ledger.facts import PAIRS, paid_elsewhere, within
-from blaidctl.ledger.spool import Entry, Fee
+from blaidctl.ledger.spool import Entry, Fee, Moved
 from blaidctl.ledger.trades import times_10_8
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from blaidctl.ledger.facts import Account, Bot, Instrument
-    from blaidctl.ledger.fills import AccountFee, Fill
+    from blaidctl.ledger.fills import AccountFee, Fill, Move
     from blaidctl.ledger.terms import Terms
 
 #: How far a venue's clock may be ahead of ours, or behind.
@@ -99,6 +100,15 @@ class Judge:
         if problems or bot is None:
             return problems
         return Fee(found.line, bot.id, text_of(found.amount), currency, at, found.external_id, found.note)
+
+    def move(self, line: int, found: Move) -> Moved | list[Problem]:
+        """Return a change of a position with the instruments that it may be of, or why it is not this account's."""
+        problems: list[Problem] = []
+        self._not_this_account(found.account, problems)
+        if problems:
+            return problems
+        keys = [list(one.key) for one in self._find_instruments(found.symbol)] if found.symbol else []
+        return Moved(line, found.move_id, found.kind, found.symbol, found.day, json.dumps(keys))
 
     def at_the_time(self, bot: Bot, instrument: Instrument | None, at: str) -> list[Problem]:
         """Return what held then and speaks against a fill: its owner, its link, its instrument."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from blaidctl.core import errors
 from blaidctl.core.types import read_time
-from blaidctl.ledger import contract, facts, queries, refusals, trades
+from blaidctl.ledger import contract, facts, moves, queries, refusals, trades
 from blaidctl.ledger.events import CAPITAL_FLOWS, LEDGER_EVENTS, LEDGER_IMPORTS
 from blaidctl.ledger.spool import Refused
 from blaidctl.ledger.vocabulary import FlowKind, LedgerEvent, Severity
@@ -36,6 +36,7 @@ def write(tx: Tx, request: contract.ImportPart) -> contract.ImportedPart:
     entries = _as_it_stands(tx, request, bots)
     new = _unknown(tx, request, entries)
     fees = unknown_fees(tx, request.account, material.fees)
+    moved = moves.unknown(tx, request.account, material.moves)
     tx.target = {"account": request.account, "file_sha256": request.file_sha256, "part": request.part}
     done = contract.ImportedPart(
         import_id=None,
@@ -45,10 +46,14 @@ def write(tx: Tx, request: contract.ImportPart) -> contract.ImportedPart:
         rows_known=len(entries) - len(new),
         fees_new=len(fees),
         fees_known=len(material.fees) - len(fees),
+        moves_new=len(moved),
         after_kill=_count(entry.bot_id for entry in new if entry.after_kill),
     )
-    if new or fees or request.part not in parts_of(tx, request):
-        done = done.model_copy(update={"import_id": _written(tx, request, new, entries)})
+    if new or fees or moved or request.part not in parts_of(tx, request):
+        import_id = _written(tx, request, new, entries)
+        done = done.model_copy(update={"import_id": import_id})
+        if moved:
+            moves.write(tx, request.account, import_id, moved)
         if fees:
             tx.record(CAPITAL_FLOWS, list(map(_flow, fees)), account_id=request.account, kind=FlowKind.FEE)
     tx.after = {**done.model_dump(mode="json"), "terms": request.terms()}

@@ -106,6 +106,14 @@ PARTS = Query("""
      WHERE account_id = :account_id AND file_sha256 = :file_sha256 AND parts = :parts AND no_fee >= :no_fee
        AND (CAST(:sequence AS BIGINT) IS NULL OR sequence = :sequence)
 """)
+#: Of the parts that are there, the fills after a kill.
+LATE = Query("""
+    SELECT bot_id, count(*) FROM trades
+     WHERE after_kill = 1 AND import_id IN (
+           SELECT id FROM ledger_imports
+            WHERE account_id = :account_id AND file_sha256 = :file_sha256 AND after_kill > 0)
+     GROUP BY bot_id ORDER BY bot_id
+""")
 SEQUENCE = Query("""
     SELECT DISTINCT file_sha256 FROM ledger_imports
      WHERE account_id = :account_id AND sequence = :sequence AND file_sha256 <> :file_sha256
@@ -113,6 +121,11 @@ SEQUENCE = Query("""
 REVERSAL = Query("SELECT id, import_id, venue_trade_id FROM trades WHERE reverses_id = :reverses_id")
 #: For "did you mean".
 LAST_IDS = Query("SELECT venue_trade_id FROM trades WHERE account_id = :account_id ORDER BY venue_trade_id LIMIT 20000")
+
+MOVES = Query("""
+    SELECT event, metadata FROM ledger_events
+     WHERE account_id = :account_id AND event IN ('POSITION_MOVED', 'MOVE_RESOLVED') ORDER BY id
+""")
 
 # --- flows, rates, marks --------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from blaidctl.core import stream
 from blaidctl.core.sql import Query
 from blaidctl.core.types import time_text
 from blaidctl.instruments import timetable
-from blaidctl.ledger import rules
+from blaidctl.ledger import moves, rules
 from blaidctl.ledger.calendar import Calendar
 from blaidctl.ledger.vocabulary import FlowKind
 
@@ -49,6 +49,10 @@ IMPORTS = Query(f"""
 LATER_IMPORTS = Query("""
     SELECT id FROM ledger_imports x WHERE account_id = :account_id
        AND EXISTS (SELECT 1 FROM audit_log l WHERE l.act_id = x.act_id AND l.seq > :version) ORDER BY id
+""")
+MOVES = Query(f"""
+    SELECT event, import_id, metadata FROM ledger_events x
+     WHERE account_id = :account_id AND event IN ('POSITION_MOVED', 'MOVE_RESOLVED') AND {_KNOWN} ORDER BY id
 """)
 FLOWS = Query(f"""
     SELECT id, kind, amount, currency, at FROM capital_flows x
@@ -240,6 +244,19 @@ class Ledger:
     def imports(self) -> list[Row]:
         """The imports into the account, of every bot: a file that is missing may hold fills of this one."""
         return self.tx.fetch(IMPORTS, account_id=self.account_id, version=self.version)
+
+    @property
+    def open_moves(self) -> list[Row]:
+        """What changed a position without an execution, is of something traded here, and is not accounted for."""
+        traded = {row[:3] for row in self._named}
+        since, until = time_text(self.since)[:10] if self.since else "", time_text(self.as_of)[:10]
+        found = []
+        for row in moves.open_moves(self.tx.fetch(MOVES, account_id=self.account_id, version=self.version)):
+            move = row["metadata"]
+            concerns = not move["instruments"] or any(tuple(key) in traded for key in move["instruments"])
+            if concerns and (move["day"] is None or since <= move["day"] <= until):
+                found.append(row)
+        return found
 
     @cached_property
     def flows(self) -> list[rules.Flow]:

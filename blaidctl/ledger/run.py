@@ -123,7 +123,7 @@ def _summary(stored: Stored) -> str:
     )
     skipped = f"; {stored.skipped} skipped" if stored.skipped else ""
     if stored.moved:
-        skipped += f", of which {stored.moved} CHANGE A POSITION WITHOUT A FILL: the ledger knows nothing of it"
+        skipped += f", of which {stored.moved} CHANGE A POSITION WITHOUT A FILL: no figures until each is resolved"
     late = f"; {stored.after_kill.total()} AFTER THE KILL of their bot" if stored.after_kill else ""
     return f"{stored.rows_new} new fill(s), {stored.rows_known} known{fees}{skipped}{late}"
 

@@ -63,6 +63,18 @@ class Fee(NamedTuple):
     note: str | None
 
 
+class Moved(NamedTuple):
+    """A change of a position without an execution, judged."""
+
+    line: int
+    move_id: str
+    kind: str
+    symbol: str | None
+    day: str | None
+    #: What the symbol may mean here, as a JSON array of keys; `[]`: nothing that we know, so that it may be anything.
+    instruments: str
+
+
 class Refused(NamedTuple):
     """A line that is refused: under which error (empty: the line itself is wrong), and why."""
 
@@ -86,6 +98,7 @@ _TABLES = f"""
     PRAGMA cache_size = -8192;
     CREATE TABLE entries (ordinal INTEGER PRIMARY KEY, {", ".join(Entry._fields)});
     CREATE TABLE fees ({", ".join(Fee._fields)});
+    CREATE TABLE moves ({", ".join(Moved._fields)}, PRIMARY KEY (move_id)) WITHOUT ROWID;
     BEGIN;
 """
 _INSERT = f"INSERT INTO entries VALUES (?, {', '.join('?' * len(Entry._fields))})"
@@ -132,12 +145,17 @@ class Spool:
         with _on_disk():
             self._disk.execute(f"INSERT INTO fees VALUES ({', '.join('?' * len(Fee._fields))})", fee)
 
-    def skip(self, why: str, *, moves: bool) -> None:
+    def add_move(self, moved: Moved) -> None:
+        """Keep a change of a position; one that is told twice is one."""
+        self.moved += 1
+        with _on_disk():
+            self._disk.execute(f"INSERT OR IGNORE INTO moves VALUES ({', '.join('?' * len(Moved._fields))})", moved)
+
+    def skip(self, why: str) -> None:
         """Count a record that is no fill by its own word."""
         if why not in self.skipped and len(self.skipped) >= MOST_REASONS:
             why = OTHER_REASONS
         self.skipped[why] = self.skipped.get(why, 0) + 1
-        self.moved += moves
 
     def refuse(self, line: int, error_code: str, reason: str) -> None:
         """Count a refusal, and keep it while there are few."""
@@ -226,6 +244,11 @@ class Spool:
         """Return the fees of the account: a handful a month."""
         with _on_disk():
             return list(map(Fee._make, self._disk.execute("SELECT * FROM fees ORDER BY rowid").fetchall()))
+
+    def moves(self) -> list[Moved]:
+        """Return the changes of positions: a handful a year."""
+        with _on_disk():
+            return list(map(Moved._make, self._disk.execute("SELECT * FROM moves ORDER BY line, move_id").fetchall()))
 
 
 @contextlib.contextmanager

@@ -182,12 +182,15 @@ class LedgerEvents(SQLModel, table=True):
     __tablename__ = "ledger_events"
     __table_args__ = (
         CheckConstraint("id > 0", name="ledger_events_id_positive"),
-        CheckConstraint("event IN ('FILL_AFTER_KILL', 'REFUSED')", name="ledger_events_event"),
+        CheckConstraint(
+            "event IN ('FILL_AFTER_KILL', 'REFUSED', 'POSITION_MOVED', 'MOVE_RESOLVED')", name="ledger_events_event"
+        ),
         CheckConstraint("severity IN ('SEV1', 'SEV2')", name="ledger_events_severity"),
         CheckConstraint("(event = 'REFUSED') = (error_code IS NOT NULL)", name="ledger_events_refused"),
         CheckConstraint(_TRACE, name="ledger_events_trace_id_length"),
         Index("ledger_events_act", "act_id"),
         Index("ledger_events_bot", "bot_id", "id"),
+        Index("ledger_events_moves", "account_id", "id", **_where("event IN ('POSITION_MOVED', 'MOVE_RESOLVED')")),
         {"sqlite_autoincrement": True, **STRICT},
     )
     id: int = Field(sa_column=Column(BIG, Identity(), primary_key=True))

@@ -47,6 +47,10 @@ class LedgerEvent(StrEnum):
     FILL_AFTER_KILL = "FILL_AFTER_KILL"
     #: A source that named what is not its own, or contradicts the ledger.
     REFUSED = "REFUSED"
+    #: A split, a transfer, an exercise: what is held changed without a fill, and no figure counts it.
+    POSITION_MOVED = "POSITION_MOVED"
+    #: Somebody says that one is accounted for: booked as fills, or nothing of this ledger.
+    MOVE_RESOLVED = "MOVE_RESOLVED"
 
 
 class Severity(StrEnum):

@@ -200,8 +200,8 @@ class Pulled(Result):
     """What a command pulled."""
 
     columns: ClassVar = (
-        "provider_id", "account_id", "rows_read", "rows_new", "rows_known", "skipped", "after_kill", "pages", "pulls",
-        "more",
+        "provider_id", "account_id", "rows_read", "rows_new", "rows_known", "skipped", "moved", "after_kill", "pages",
+        "pulls", "more",
     )  # fmt: skip
     provider_id: str
     account_id: str
@@ -212,6 +212,8 @@ class Pulled(Result):
     rows_new: int
     rows_known: int
     skipped: int
+    #: Of them, those that change a position without a fill: no figures until each is resolved.
+    moved: int
     fees_new: int
     fees_known: int
     after_kill: int

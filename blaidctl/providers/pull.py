@@ -206,7 +206,7 @@ class _Command:
         )
 
 
-_COUNTED = ("rows_read", "rows_new", "rows_known", "skipped", "fees_new", "fees_known")
+_COUNTED = ("rows_read", "rows_new", "rows_known", "skipped", "moved", "fees_new", "fees_known")
 
 
 def not_ok(provider_id: str, state: ProviderState, why: str, before: list[Stored] | None = None) -> errors.BlaidError:

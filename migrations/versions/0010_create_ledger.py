@@ -43,6 +43,8 @@ branch_labels = None
 depends_on = None
 
 FORMATS = "'csv', 'ndjson', 'freqtrade', 'hummingbot', 'ccxt', 'alpaca', 'ibkr', 'paged'"
+MOVES = "'POSITION_MOVED', 'MOVE_RESOLVED'"
+EVENTS = f"'FILL_AFTER_KILL', 'REFUSED', {MOVES}"
 TABLES = ("marks", "fx_rates", "capital_flows", "ledger_events", "trades", "ledger_imports")
 #: Column → whether it may be missing.
 SCALED = {"quantity": False, "price": False, "fee": True}
@@ -204,7 +206,7 @@ def tables(kind: str) -> list[str]:
         metadata {json} NOT NULL,
         {stamps},
         CONSTRAINT ledger_events_id_positive CHECK (id > 0),
-        CONSTRAINT ledger_events_event CHECK (event IN ('FILL_AFTER_KILL', 'REFUSED')),
+        CONSTRAINT ledger_events_event CHECK (event IN ({EVENTS})),
         CONSTRAINT ledger_events_severity CHECK (severity IN ('SEV1', 'SEV2')),
         CONSTRAINT ledger_events_refused CHECK ((event = 'REFUSED') = (error_code IS NOT NULL)),
         CONSTRAINT ledger_events_trace_id_length CHECK (length(trace_id) = 32)
@@ -212,6 +214,7 @@ def tables(kind: str) -> list[str]:
     """,
         "CREATE INDEX ledger_events_act ON ledger_events (act_id)",
         "CREATE INDEX ledger_events_bot ON ledger_events (bot_id, id)",
+        f"CREATE INDEX ledger_events_moves ON ledger_events (account_id, id) WHERE event IN ({MOVES})",
         f"""
     CREATE TABLE capital_flows (
         id {event_id},

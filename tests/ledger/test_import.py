@@ -456,7 +456,7 @@ def test_reasons_for_skipping_are_counted_in_constant_memory():
 
     with contextlib.closing(Spool()) as spool:
         for number in range(3 * MOST_REASONS):
-            spool.skip(f"reason {number}", moves=False)
+            spool.skip(f"reason {number}")
         assert (len(spool.skipped), spool.skipped[OTHER_REASONS]) == (MOST_REASONS + 1, 2 * MOST_REASONS)
         assert sum(spool.skipped.values()) == 3 * MOST_REASONS
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 
 from blaidctl.core import db
 from blaidctl.ledger import imports, spool
-from tests.kill.fleet import done, refused, verified
+from tests.kill.fleet import WHY, done, refused, verified
 from tests.ledger.work import counts, ledger_desk, rows, stored, take, text, write
 
 if TYPE_CHECKING:
@@ -69,6 +69,25 @@ def test_a_kill_at_any_point_leaves_whole_parts_and_the_next_run_goes_on(
     parts = database.sql("SELECT part FROM ledger_imports ORDER BY id")
     assert parts == [(1,), (2,), (3,)], "each part was written once"
     verified(cli)
+
+
+def test_who_finishes_an_import_hears_of_the_fills_after_a_kill_in_the_parts_before(
+    cli, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ledger_desk(cli)
+    done(cli("kill", "momo-1", *WHY))
+    path = write(home, rows({}, {}, {}))
+    counted = program(cli, path, part_rows=1, dry_run=True)
+    points = int(re.findall(r"points (\d+)", counted.communicate(timeout=100)[1])[-1])
+    killed = program(cli, path, part_rows=1, point=int(points * 0.8))
+    killed.communicate(timeout=100)
+    there = counts(database)["ledger_imports"]
+    assert (killed.returncode, 0 < there < 3) == (-signal.SIGKILL, True), there
+    monkeypatch.setattr(imports, "PART_ROWS", 1)
+    finished = take(cli, path)
+    assert (finished.code, finished.error["error_code"]) == (1, "FILL_AFTER_KILL"), finished.stderr
+    assert (finished.json["result"]["rows_new"], finished.json["result"]["after_kill"]) == (3 - there, 3)
+    assert done(take(cli, path)).json["result"]["after_kill"] == 0, "said once: nothing is new any more"
 
 
 def test_two_operators_may_import_the_same_file_at_once(cli, database: Database, home: Path):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from blaidctl.instruments.rows import shown
 from blaidctl.ledger.fills import Refusal, Skipped
 from blaidctl.ledger.formats import json_text
-from blaidctl.ledger.formats.fields import Draft, pair
+from blaidctl.ledger.formats.fields import Draft, move, pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +49,13 @@ def _record(ordinal: int, given: dict[str, Any]) -> Record:
         return Refusal(ordinal, (f"activity_type: {shown(kind)} is none" if kind else "activity_type: is missing",))
     if kind in FEES | COIN_FEES:
         return _fee(ordinal, kind, given)
-    what = "changes a position without an execution" if kind in MOVES else "is no execution"
-    return Skipped(ordinal, f"activity {kind[:16]} {what}", moves=kind in MOVES)
+    if kind not in MOVES:
+        return Skipped(ordinal, f"activity {kind[:16]} is no execution")
+    if given.get("status") == "canceled":
+        return Skipped(ordinal, f"activity {kind} was canceled")
+    day = given.get("date") or given.get("transaction_time")
+    moved = move(kind, account=None, symbol=given.get("symbol"), day=day, own_id=given.get("id"))
+    return Skipped(ordinal, f"activity {kind} changes a position without an execution", moved)
 
 
 def _fill(ordinal: int, given: dict[str, Any]) -> Fill | Refusal:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from blaidctl.core import decimals
 from blaidctl.instruments.rows import shown, text_problem
-from blaidctl.ledger.fills import AccountFee, Fill, Refusal
+from blaidctl.ledger.fills import AccountFee, Fill, Move, Refusal
 from blaidctl.ledger.vocabulary import Side
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: No venue that counts milliseconds is older than Bitcoin; a smaller number counts seconds.
 _FIRST_MS = datetime(2009, 1, 1, tzinfo=UTC)
 _DAY_END = time(23, 59, 59)
+_DAY = re.compile(r"([0-9]{4})-?([01][0-9])-?([0-3][0-9])", re.ASCII)
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 OPPOSITE = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}
 
@@ -190,6 +191,16 @@ _SILENT = dict.fromkeys(
     ("account", "bot", "instance", "exchange", "asset_class", "fee", "fee_currency", "order_id", "reverses",
      "reported_pnl", "currency", "multiplier")
 )  # fmt: skip
+
+
+def move(kind: str, *, account: Any, symbol: Any, day: Any, own_id: Any) -> Move:
+    """Return a move of a position as far as its record tells of it: nothing in it is worth refusing a file."""
+    said = {name: str(value).strip() for name, value in (("account", account), ("symbol", symbol)) if value}
+    found = _DAY.match(str(day or ""))
+    on = "-".join(found.groups()) if found else None
+    named = str(own_id or "").strip() or " ".join(filter(None, (kind, said.get("symbol"), on)))
+    storable = "".join(char if char.isprintable() else "?" for char in named)
+    return Move(kind, said.get("account"), said.get("symbol"), on, storable[: LONGEST["external_id"]])
 
 
 def described(value: Any) -> str:

@@ -18,7 +18,7 @@ from xml.parsers import expat
 
 from blaidctl.instruments.rows import shown
 from blaidctl.ledger.fills import Refusal, Skipped
-from blaidctl.ledger.formats.fields import OPPOSITE, Draft, iso_time, one_fee
+from blaidctl.ledger.formats.fields import OPPOSITE, Draft, iso_time, move, one_fee
 from blaidctl.ledger.formats.json_text import CHUNK, LONGEST_RECORD, invalid
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ SUMS = {"Order": "an order", "SymbolSummary": "a sum by symbol", "AssetSummary":
         "Lot": "a closed lot", "WashSale": "a wash sale"}  # fmt: skip
 #: Elements that change a position though nothing was executed.
 MOVES = frozenset({"CorporateAction", "OptionEAE", "Transfer", "TradeTransfer"})
+_MOVE_DAYS, _MOVE_IDS = ("dateTime", "tradeDate", "date", "reportDate"), ("transactionID", "tradeID", "actionID")
 #: Kinds of cash transactions that are paid for service.
 FEES = frozenset({"Other Fees", "Commission Adjustments", "Advisor Fees", "Broker Fees"})
 CLASSES = {
@@ -137,7 +138,7 @@ class _Reader:
         if name in SUMS:
             return Skipped(self._line, f"{SUMS[name]} sums up what the executions say")
         if name in MOVES:
-            return Skipped(self._line, f"{name} changes a position without an execution", moves=True)
+            return _moved(self._line, name, given, self._account)
         return None
 
 
@@ -255,6 +256,23 @@ def _cash(line: int, given: Mapping[str, str], account: str, zone: ZoneInfo | No
         at=_cash_moment(draft, given, zone),
         external_id=draft.text("transactionID", given.get("transactionID"), needed=True, limit="external_id"),
         note=draft.text("description", given.get("description"), limit="note") or kind,
+    )
+
+
+def _moved(line: int, name: str, given: Mapping[str, str], account: str) -> Skipped:
+    symbol = _given(given, "symbol")
+    if symbol is None and _given(given, "cashTransfer") is not None:
+        return Skipped(line, f"{name} of cash is no execution")
+    return Skipped(
+        line,
+        f"{name} changes a position without an execution",
+        move(
+            name,
+            account=given.get("accountId") or account,
+            symbol=symbol,
+            day=next((value for key in _MOVE_DAYS if (value := _given(given, key))), None),
+            own_id=next((value for key in _MOVE_IDS if (value := _given(given, key))), None),
+        ),
     )
 
 

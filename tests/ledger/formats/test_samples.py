@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal as D  # noqa: N817 - the expected figures stand in columns
 from typing import TYPE_CHECKING
 
-from blaidctl.ledger.fills import AccountFee, Fill, Skipped
+from blaidctl.ledger.fills import AccountFee, Fill, Move, Skipped
 from blaidctl.ledger.vocabulary import Side
 from tests.ledger.formats.samples import DATA, database, fills, reasons, records, sample
 
@@ -170,7 +170,8 @@ def test_a_flex_query_gives_executions_a_reversal_and_a_fee():
 def test_a_real_assignment_at_price_0_is_refused_and_a_transfer_told():
     refusal, transfer = sample("ibkr-ibflex.xml", "ibkr", timezone="America/New_York")
     assert reasons([refusal]) == ["tradePrice: a price of 0 is none: nothing can be computed from it"]
-    assert transfer == Skipped(8, "TradeTransfer changes a position without an execution", moves=True)
+    moved = Move("TradeTransfer", "U123456", "ADGI", "2011-08-19", "599063639")
+    assert transfer == Skipped(8, "TradeTransfer changes a position without an execution", moved)
 
 
 def test_a_freqtrade_order_is_a_fill_with_the_fee_that_is_its_own(tmp_path: Path):
