@@ -53,6 +53,7 @@ def resolve(desk: CommandLine, *moves: str, account: str = "ib-1") -> Run:
     return desk("ledger", "resolve", account, *moves, "--reason", "booked as S1 and S2")
 
 
+@pytest.mark.operation("ledger resolve")
 def test_a_move_stops_the_figures_until_it_is_resolved(desk: CommandLine, home: Path):
     traded(desk, home)
     assert metrics(desk).code == 0
