@@ -60,15 +60,22 @@ def verify(
 
 @app.command("tail")
 def tail(
+    of_trace: Annotated[
+        str | None,
+        typer.Option(help="Only what happened under this trace id, as errors and receipts print it.", metavar="HEX"),
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many at the most.", metavar="N")] = 20,
     trace_id: TraceId = None,
     output: OutputOption = None,
 ) -> int:
     """Show the latest entries, newest last.
 
-    Example: blaidctl audit tail --limit 5
+    Example: blaidctl audit tail --of-trace 4bf92f3577b34da6a3ce929d0e0e4736
 
-    Writes: nothing. Exit: 0; 8 no database. Again: safe.
+    --of-trace looks a trace id up, in an index; --trace-id is the one that this look itself runs under. What only
+    reads, and what failed before it came to the database, left no entry: nothing found is an empty list.
+
+    Writes: nothing. Exit: 0; 2 no trace id; 8 no database. Again: safe.
     """
     return run("audit tail", locals())
 

@@ -7,9 +7,20 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from blaidctl.core.context import is_trace_id
 from blaidctl.core.contract import Act, Finding, Request, Result, storable
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(storable)]
+
+
+def _trace_id(text: str) -> str:
+    if not is_trace_id(text):
+        msg = "must be 32 lowercase hex digits, not all 0"
+        raise ValueError(msg)
+    return text
+
+
+TraceId = Annotated[str, AfterValidator(_trace_id)]
 
 
 class Verify(Request):
@@ -90,6 +101,8 @@ class Checkpointed(Signed):
 class Tail(Request):
     """The latest entries, newest last."""
 
+    #: Only the entries under this trace id.
+    of_trace: TraceId | None = None
     limit: Annotated[int, Field(ge=1, le=100_000)] = 20
 
 
@@ -114,4 +127,7 @@ class Entries(Result):
 
     table_of: ClassVar = "entries"
     columns: ClassVar = ("seq", "created_at", "action", "outcome", "actor", "target", "reason")
+    below: ClassVar = ("older_left_out",)
     entries: list[Entry]
+    #: Whether the limit left out older entries, of the trace if one was asked for: an incident may not look shorter.
+    older_left_out: bool

@@ -19,13 +19,19 @@ if TYPE_CHECKING:
     from blaidctl.core.sql import Row
 
 _TAIL = Query("SELECT seq, entry_hash, canonical FROM audit_log ORDER BY seq DESC LIMIT :limit")
+#: On the index of trace ids; the column is a copy of what the text says, and `audit verify` compares the two.
+OF_TRACE = Query(
+    "SELECT seq, entry_hash, canonical FROM audit_log WHERE trace_id = :trace ORDER BY seq DESC LIMIT :limit"
+)
 _ALL = Query("SELECT seq, entry_hash, canonical FROM audit_log ORDER BY seq")
 
 
 def tail(tx: Tx, request: contract.Tail) -> contract.Entries:
-    """Return the latest entries, newest last, from the text that was hashed."""
-    rows = reversed(tx.fetch(_TAIL, limit=request.limit))
-    return contract.Entries(entries=[_entry_or_evidence(row) for row in rows])
+    """Return the latest entries, of one trace or of all, newest last, from the text that was hashed."""
+    narrowed = {"trace": request.of_trace} if request.of_trace else {}
+    rows = tx.fetch(OF_TRACE if narrowed else _TAIL, limit=request.limit + 1, **narrowed)
+    shown = [_entry_or_evidence(row) for row in reversed(rows[: request.limit])]
+    return contract.Entries(entries=shown, older_left_out=len(rows) > request.limit)
 
 
 def _entry_or_evidence(row: Row) -> contract.Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from unittest import mock
 import pytest
 
 from blaidctl.audit import chain
+from blaidctl.audit.service import OF_TRACE
 from blaidctl.core.canonical import GENESIS
 from tests.audit.tampering import blob, broken, history, read, tamper
 from tests.kill.fleet import WHY, done, entries, fleet, refused, verified
@@ -157,6 +159,83 @@ def test_tail_shows_the_latest_last(cli: CommandLine, database: Database):
     assert (refusal["outcome"], refusal["error_code"]) == ("REFUSED", "BOT_NOT_FOUND")
     assert (refusal["actor"], refusal["trace_id"]) == (stored["actor"], stored["trace_id"])
     refused(cli("audit", "tail", "--limit", "0"), 2, "INVALID_REQUEST")
+
+
+TRACE, ANOTHER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7" * 2
+
+
+def of_trace(cli: CommandLine, trace: str, *options: str) -> dict[str, Any]:
+    """Look a trace id up; the look itself runs under another one."""
+    answer = done(cli("audit", "tail", "--of-trace", trace, "--trace-id", ANOTHER, *options)).json
+    assert answer["trace_id"] == ANOTHER
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def test_what_happened_under_a_trace_id(cli: CommandLine, database: Database):
+    fleet(cli)
+    done(cli("kill", "a1", *WHY, "--trace-id", TRACE))
+    done(cli("kill", "b1", *WHY))
+    refused(cli("kill", "nobody", *WHY, "--trace-id", TRACE), 3, "BOT_NOT_FOUND")
+    refused(cli("bot", "show", "nobody", "--trace-id", TRACE), 3, "BOT_NOT_FOUND")
+    done(cli("resurrect", "a1", "--reason-code", "DRILL_DONE", "--reason", "x", "--trace-id", TRACE))
+    done(cli("audit", "tail", "--trace-id", TRACE))
+
+    found = of_trace(cli, TRACE)
+    assert [(e["action"], e["outcome"], e["error_code"]) for e in found["entries"]] == [
+        ("kill", "DONE", None),
+        ("kill", "REFUSED", "BOT_NOT_FOUND"),
+        ("resurrect", "DONE", None),
+    ], "a look leaves no entry"
+    seqs = [entry["seq"] for entry in found["entries"]]
+    assert [(seq,) for seq in seqs] == database.sql(
+        f"SELECT seq FROM audit_log WHERE trace_id = '{TRACE}' ORDER BY seq"
+    )
+    assert seqs[1] - seqs[0] > 1, "what happened in between has another trace id"
+    assert {entry["trace_id"] for entry in found["entries"]} == {TRACE}
+    assert found["older_left_out"] is False
+
+    newest = of_trace(cli, TRACE, "--limit", "2")
+    assert (newest["entries"], newest["older_left_out"]) == (found["entries"][1:], True)
+    assert of_trace(cli, TRACE, "--limit", "3") == found
+    shown = done(cli("audit", "tail", "--of-trace", TRACE, "--limit", "2", "--output", "table")).stdout
+    assert "older left out: yes" in shown
+    lines = done(cli("audit", "tail", "--of-trace", TRACE, "--output", "csv")).stdout.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["seq", *map(str, seqs)]
+
+
+def test_the_error_object_s_trace_id_finds_its_refusal(cli: CommandLine):
+    fleet(cli)
+    error = refused(cli("kill", "nobody", *WHY), 3, "BOT_NOT_FOUND")
+    (entry,) = of_trace(cli, error["trace_id"])["entries"]
+    assert (entry["error_code"], entry["target"]["request"]["bots"]) == ("BOT_NOT_FOUND", ["nobody"])
+
+
+def test_a_trace_id_that_nothing_happened_under_is_an_empty_list(cli: CommandLine):
+    fleet(cli)
+    assert of_trace(cli, TRACE) == {"entries": [], "older_left_out": False}
+    shown = done(cli("audit", "tail", "--of-trace", TRACE, "--output", "table")).stdout
+    assert shown.splitlines()[0] == "(none)"
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    ["", "0" * 32, TRACE.upper(), TRACE[:-1], f"{TRACE}0", f"{TRACE}\n", f" {TRACE}", "4bf9", "%", "٤" * 32],
+)
+def test_what_is_no_trace_id_is_refused(cli: CommandLine, malformed: str):
+    error = refused(cli("audit", "tail", "--of-trace", malformed), 2, "INVALID_REQUEST")
+    assert error["missing_requirements"] == ["of_trace: must be 32 lowercase hex digits, not all 0"]
+
+
+def test_a_trace_id_is_looked_up_in_an_index(database: Database):
+    """The plan, not the milliseconds: in a log of a million entries nobody waits for a look at each."""
+    text = str(OF_TRACE.clause(database.kind)).replace(":trace", f"'{TRACE}'").replace(":limit", "21")
+    with contextlib.closing(database.raw()) as connection:
+        if database.kind == "postgresql":  # no statistics speak of an empty table
+            connection.execute("SET enable_seqscan = off")
+        explain = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}[database.kind]
+        plan = repr(connection.execute(explain + text).fetchall())
+    assert "ix_audit_log_trace_id" in plan
 
 
 @pytest.mark.operation("audit export")
