@@ -899,7 +899,7 @@ class OutcomeUnknown(Unsettled):
     error_code = "OUTCOME_UNKNOWN"
     next_steps = (
         "Run the same command again with the same --request-id: it is done once, whichever it was.",
-        "Look at `blaidctl audit tail`: an act that was committed has its entry.",
+        "Look at `blaidctl audit tail --of-trace TRACE_ID`: an act that was committed has its entry.",
     )
 
 
@@ -921,7 +921,9 @@ class OutputLost(Unsettled):
     """The answer could not be written to standard output."""
 
     error_code = "OUTPUT_LOST"
-    next_steps = ("Free space or mend the redirection; look the outcome up with `blaidctl audit tail`.",)
+    next_steps = (
+        "Free space or mend the redirection; look the outcome up with `blaidctl audit tail --of-trace TRACE_ID`.",
+    )
 
 
 # --- 70, 130 ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 #
 # DRILL names the drill (default: today's date). Every step carries one trace id, made from that name, and a request id
 # of its own: run it again after a break, and each step is done once. It kills the bot for real: choose one that may be.
-# Exit 0: every answer was the expected one. Anything else: the last line says which was not; `blaidctl audit tail`.
+# Exit 0: every answer was the expected one. Anything else: the last line says which was not; `blaidctl audit tail --of-trace`.
 set -euo pipefail
 
 bot=${1:?usage: kill-drill.sh BOT [DRILL]}
