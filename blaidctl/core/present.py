@@ -30,6 +30,8 @@ _COLOURS = {
     "REACTIVATED": "yellow",
 }  # fmt: skip
 NARROWEST = 80
+#: Narrower than this nothing is drawn, whatever a terminal says.
+LEAST_WIDE = 20
 #: What a person wrote: in a table it may fold anywhere. Everything else may hold an id and folds between words only.
 FOLDABLE = frozenset({"reason", "kill_reason", "strategy", "line", "detail"})
 LEAST_FOLDED = 12
@@ -136,7 +138,14 @@ def _pictured(answer: Answer, rows: Sequence[Mapping[str, Any]], columns: Sequen
     ]
     known = [name for name in model.below if answer.result.get(name) is not None]
     totals = [f"{name.replace('_', ' ')}: {shown(answer.result[name])}" for name in known]
-    return [main, *further, [*totals, *footer(answer)]]
+    room = longest_line()
+    return [main, *further, [*(line for total in totals for line in _total(total, room)), *footer(answer, room)]]
+
+
+def _total(text: str, room: int) -> list[str]:
+    """Return a line below a table, folded between words where it is too long."""
+    first, *rest = _between_words(text, room)
+    return [first, *(f"{' ' * GAP}{line}" for line in _between_words(" ".join(rest), room - GAP) if rest)]
 
 
 def coloured() -> bool:
@@ -168,12 +177,23 @@ def _drawn(pictures: Sequence[Any], lines: Sequence[str]) -> str:
 
 
 def width() -> int:
-    """Return the width to draw for: the terminal's, or 80 when there is none."""
+    """Return the width to draw for: the terminal's, or 80 when nobody says."""
+    return _told_width() or NARROWEST
+
+
+def longest_line() -> int:
+    """Return how long a line may be that is no table's: a pipe, whose width nobody says, takes any."""
+    return _told_width() or sys.maxsize
+
+
+def _told_width() -> int | None:
+    """Return the terminal's width; off a terminal $COLUMNS, as POSIX has it; None when nobody says."""
     try:
-        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns or NARROWEST  # some do not know, and say 0
     except (OSError, ValueError):
-        return NARROWEST
-    return max(columns, 20) if columns else NARROWEST  # some terminals do not know, and say 0
+        asked = os.environ.get("COLUMNS", "")
+        columns = int(asked) if re.fullmatch("[0-9]{1,4}", asked) else 0
+    return max(columns, LEAST_WIDE) if columns else None
 
 
 def grid(
@@ -217,7 +237,7 @@ def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -
     for i, name in enumerate(columns):
         column = [name.replace("_", " "), *(part for line in texts for part in line[i].split("\n"))]
         widths.append(max(map(cell_len, column)))
-        longest_word = max(cell_len(word) for text in column for word in text.split(" "))
+        longest_word = max(map(_longest_word, column))
         least = min(longest_word, LEAST_FOLDED) if name in FOLDABLE else longest_word
         slacks.append(widths[i] - least)
     excess = sum(widths) + GAP * (len(columns) - 1) - room
@@ -243,9 +263,9 @@ def _titled(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
 
 
 def record(row: Mapping[str, Any], columns: Sequence[str], room: int) -> Any:
-    """Return one record as `name  value` lines.
+    """Return one record as `name  value` lines; a value that holds a longer word stands below its name.
 
-    A word longer than the room stands whole and leaves the wrapping to the terminal: an id or a hash can be copied.
+    A word longer than a whole line stands whole and leaves the wrapping to the terminal: an id or a hash can be copied.
     """
     from rich.text import Text
 
@@ -254,10 +274,29 @@ def record(row: Mapping[str, Any], columns: Sequence[str], room: int) -> Any:
     lines: list[Text] = []
     for name, column in zip(names, columns, strict=True):
         text = shown(row.get(column))
-        for number, piece in enumerate(_between_words(text, room - margin)):
-            line = Text((" " * margin if number else name.ljust(margin)), style="bold")
+        for label, piece in _beside_or_below(name, text, margin, room):
+            line = Text(label, style="bold")
             lines.append(line.append(piece, style=f"not bold {_COLOURS.get(text, '')}"))
     return Text("\n", no_wrap=True, overflow="ignore").join(lines)
+
+
+def _beside_or_below(name: str, text: str, margin: int, room: int) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a record's value, each with what stands before it."""
+    longest = _longest_word(text)
+    if longest <= longest_line() - margin:
+        for number, piece in enumerate(_between_words(text, room - margin)):
+            yield " " * margin if number else name.ljust(margin), piece
+        return
+    indent = min(GAP, max(room - longest, 0))
+    yield name, ""
+    for piece in _between_words(text, room - indent):
+        yield " " * indent, piece
+
+
+def _longest_word(text: str) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, text.split(" ")))
 
 
 def _between_words(text: str, room: int) -> Iterator[str]:
@@ -273,7 +312,7 @@ def _between_words(text: str, room: int) -> Iterator[str]:
     yield line
 
 
-def footer(answer: Answer) -> list[str]:
+def footer(answer: Answer, room: int) -> list[str]:
     """Return the lines below a table: the receipt of an act, and what is unusual about it."""
     lines = []
     if answer.dry_run:
@@ -281,8 +320,14 @@ def footer(answer: Answer) -> list[str]:
     if answer.replayed:
         lines.append("REPLAYED: this request id was done before; this is its stored answer.")
     if answer.receipt:
-        lines.append(f"audit seq {answer.receipt.seq}  entry {answer.receipt.entry_hash}")
+        lines += _side_by_side([f"audit seq {answer.receipt.seq}", f"entry {answer.receipt.entry_hash}"], room)
     if answer.operation.writes:
-        request = f"  request {answer.request_id}" if answer.request_id else ""
-        lines.append(f"trace {answer.trace_id}{request}")
+        request = [f"request {answer.request_id}"] if answer.request_id else []
+        lines += _side_by_side([f"trace {answer.trace_id}", *request], room)
     return lines
+
+
+def _side_by_side(parts: list[str], room: int) -> list[str]:
+    """Return the parts on one line where they fit, else each on its own: none is cut in two."""
+    line = (" " * GAP).join(parts)
+    return [line] if len(line) <= room else parts
