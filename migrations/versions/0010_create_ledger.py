@@ -363,7 +363,7 @@ def sqlite_guards() -> list[str]:
     ]  # fmt: skip
     kept = {
         "capital_flows": "(NEW.kind = 'INITIAL' AND NEW.replaces_id IS NULL AND kind = 'INITIAL'"
-                         " AND replaces_id IS NULL AND bot_id = NEW.bot_id AND account_id = NEW.account_id)"
+                         " AND bot_id = NEW.bot_id AND account_id = NEW.account_id)"
                          " OR (account_id = NEW.account_id AND external_id = NEW.external_id)"
                          " OR replaces_id = NEW.replaces_id",
         "fx_rates": "base = NEW.base AND quote = NEW.quote AND at = NEW.at",

@@ -25,7 +25,8 @@ def desk(cli: CommandLine) -> CommandLine:
 
 @pytest.mark.operation("ledger flow")
 def test_capital_is_recorded_exactly_and_the_initial_one_once(desk: CommandLine, database: Database):
-    first = done(flow(desk, "INITIAL", "25000.0000000000000001")).json["result"]
+    words = ("--account", "ib-1", "--kind", "INITIAL", "--amount", "25000.0000000000000001", "--currency", "USD")
+    first = done(desk("ledger", "flow", "momo-1", *words, "--at", AT)).json["result"]
     assert (first["amount"], first["effect"]) == ("25000.0000000000000001", "CREATED")
     assert done(flow(desk, "INITIAL", "25000.0000000000000001")).json["result"] == first | {"effect": "EXISTS"}
     error = refused(flow(desk, "INITIAL", "25000"), 4, "LEDGER_CONFLICT")
