@@ -223,18 +223,18 @@ def _same_flow(tx: Tx, values: dict[str, Any]) -> Row | None:
 def _taken(tx: Tx, there: Row, values: dict[str, Any]) -> errors.LedgerConflict:
     """Return the conflict with the flow that has the place, and how that one is put right."""
     replaces, external_id = values["replaces_id"], values["external_id"]
-    steps = ["What was paid in or out later is a DEPOSIT or a WITHDRAWAL of its own."]
+    same_id = external_id is not None and there["external_id"] == external_id
+    last = _in_force(tx, there)
+    how = f"`--replaces {last['id']}`{', without --external-id,' if same_id else ''}"
+    steps = [
+        f"Was it recorded wrongly? The same command with {how} puts it right.",
+        "What was paid in or out later is a DEPOSIT or a WITHDRAWAL of its own.",
+    ]
+    what = f"capital flow {there['id']} stands there"
     if replaces is not None and there["replaces_id"] == replaces:
         what = f"capital flow {replaces} was replaced by flow {there['id']}"
-    else:
-        what = f"capital flow {there['id']} stands there"
-        if replaces is not None:
-            steps = [
-                f"The id {external_id!r} stays with flow {there['id']}: leave --external-id away, or give another."
-            ]
-    last = _in_force(tx, there)
-    if last["id"] != replaces and last["bot_id"] == values["bot_id"]:
-        steps.insert(0, f"Was it recorded wrongly? The same command with `--replaces {last['id']}` puts it right.")
+    elif replaces is not None or there["bot_id"] != values["bot_id"]:
+        steps = [f"The id {external_id!r} stays with flow {there['id']}: leave --external-id away, or give another."]
     return errors.LedgerConflict(
         f"{what}: {_flow_said(there)}; asked for: {_flow_said(values)}",
         missing=[f"recorded: {_flow_said(there)}", f"asked for: {_flow_said(values)}"],

@@ -230,11 +230,14 @@ def test_a_known_id_of_the_brokers_is_there_and_says_what_took_its_place(desk: C
     again = recorded(flow(desk, "DEPOSIT", "7", "--external-id", "W1"))
     assert again == first | {"effect": "EXISTS", "replaced_by": 2}
     other = refused(flow(desk, "DEPOSIT", "9", "--external-id", "W1"), 4, "LEDGER_CONFLICT")
-    assert "`--replaces 2`" in other["next_steps"][0]
+    assert "with `--replaces 2`, without --external-id, puts it right" in other["next_steps"][0]
     # Said of another flow, it is not the same act: that one would count on.
     third = recorded(flow(desk, "DEPOSIT", "9"))
     borrowed = flow(desk, "DEPOSIT", "7", "--external-id", "W1", "--replaces", str(third["id"]))
     assert "capital flow 1 stands there" in refused(borrowed, 4, "LEDGER_CONFLICT")["message"]
+    link(desk, ("idle-3",), "ib-1")
+    others = refused(flow(desk, "DEPOSIT", "7", "--external-id", "W1", bot="idle-3"), 4, "LEDGER_CONFLICT")
+    assert others["next_steps"] == ["The id 'W1' stays with flow 1: leave --external-id away, or give another."]
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------
