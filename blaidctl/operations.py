@@ -367,6 +367,14 @@ OPERATIONS: tuple[Operation, ...] = (
         handler="blaidctl.ledger.service:list_fills",
     ),
     Operation(
+        name="ledger flows",
+        summary="List the capital flows of a bot, newest first.",
+        words=("ledger", "flows"),
+        request="blaidctl.ledger.contract:ListFlows",
+        result="blaidctl.ledger.contract:FlowList",
+        handler="blaidctl.ledger.service:list_flows",
+    ),
+    Operation(
         name="ledger events",
         summary="Read the events of the ledger, newest first.",
         words=("ledger", "events"),
@@ -394,7 +402,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="ledger flow",
-        summary="Record a capital flow.",
+        summary="Record a capital flow, or put one right.",
         words=("ledger", "flow"),
         request="blaidctl.ledger.contract:RecordFlow",
         result="blaidctl.ledger.contract:RecordedFlow",

@@ -466,6 +466,13 @@ class MoveNotFound(NotFound):
     next_steps = ("Run `blaidctl ledger events --account ACCOUNT`: POSITION_MOVED names each with its id.",)
 
 
+class FlowNotFound(NotFound):
+    """No such capital flow."""
+
+    error_code = "FLOW_NOT_FOUND"
+    next_steps = ("Run `blaidctl ledger flows BOT` for the flows that are there.",)
+
+
 class SessionNotFound(NotFound):
     """No such session."""
 

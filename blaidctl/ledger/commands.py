@@ -139,6 +139,23 @@ def fills(
     return run("ledger fills", locals())
 
 
+@app.command("flows")
+def flows(
+    bot: Annotated[str, typer.Argument(metavar="BOT")],
+    account: OneAccount = None,
+    limit: ManyRows = 100,
+    trace_id: TraceId = None,
+    output: OutputOption = None,
+) -> int:
+    """List the capital flows of a bot, newest first, those that were replaced too; one of 0 takes another back.
+
+    Example: blaidctl ledger flows momo-1 --account ib-1
+
+    Writes: nothing. Exit: 0, also when there are none; 2 input; 3 unknown bot or account; 8 no database. Again: safe.
+    """
+    return run("ledger flows", locals())
+
+
 @app.command("reverse")
 def reverse(
     account: Annotated[str, typer.Argument(metavar="ACCOUNT")],
@@ -195,11 +212,20 @@ def flow(
     *,
     account: AccountOption,
     kind: Annotated[FlowKind, typer.Option(help="What it is.")],
-    amount: Annotated[str, typer.Option(help="Above zero; a FEE that was given back is below.", metavar="MONEY")],
+    amount: Annotated[
+        str,
+        typer.Option(
+            help="Above zero; a FEE that was given back is below; 0 with --replaces takes a flow back.", metavar="MONEY"
+        ),
+    ],
     currency: Annotated[str, typer.Option(help="In which currency.", metavar="CODE")],
     at: Annotated[str, typer.Option("--at", help="When; ISO 8601 with its offset.", metavar="TIME")],
     note: Annotated[str | None, typer.Option(help="What it was for.", metavar="TEXT")] = None,
     external_id: Annotated[str | None, typer.Option(help="The broker's id: known ones are one.", metavar="ID")] = None,
+    replaces: Annotated[
+        int | None,
+        typer.Option(help="Take the place of this flow, which was recorded wrongly.", metavar="FLOW_ID"),
+    ] = None,
     reason: ReasonOption = None,
     trace_id: TraceId = None,
     request_id: RequestIdOption = None,
@@ -209,15 +235,19 @@ def flow(
 ) -> int:
     """Record capital that a bot got on an account (INITIAL once, DEPOSIT), gave back (WITHDRAWAL), or a FEE of it.
 
+    One that was recorded wrongly stays as it is; with --replaces another takes its place in every number from then on.
+    An INITIAL is replaced by an INITIAL only. What was computed before (`allocation audit`) is still proven.
+
     Example: blaidctl ledger flow momo-1 --account ib-1 --kind INITIAL --amount 25000 --currency USD \
 --at 2026-01-02T00:00:00Z
 
     Writes: the flow, one audit entry.
 
-    Exit: 0 recorded, or so already (INITIAL, or a known --external-id); 2 input; 3 unknown bot or account; 4 another
-    flow stands there, or no link; 6 another user's account; 8 no database.
+    Exit: 0 recorded, or so already (INITIAL, a known --external-id, the same --replaces); 2 input; 3 unknown bot,
+    account or flow; 4 another flow stands there or took that place already, or no link; 6 another user's account; 8 no
+    database.
 
-    Again: safe for INITIAL, and with --external-id or --request-id; else it is a second flow.
+    Again: safe for INITIAL, and with --external-id, --replaces or --request-id; else it is a second flow.
     """
     return run("ledger flow", locals())
 

@@ -209,21 +209,29 @@ class ResolvedMoves(Result):
 
 
 class RecordFlow(Act):
-    """Record capital that a bot got on an account, or gave back."""
+    """Record capital that a bot got on an account, or gave back; or put right what was recorded wrongly."""
 
     bot: LookupId
     account: LookupId
     kind: FlowKind
-    amount: NotZero
+    amount: Exact
     currency: CurrencyCode
     at: Moment
     note: Label | None = None
     external_id: VenueId | None = None
+    #: The flow whose place this one takes; with an amount of 0 that flow is taken back.
+    replaces: Annotated[int, Field(ge=1, le=_LARGEST)] | None = None
 
     @model_validator(mode="after")
     def _sign(self) -> Self:
         if self.kind is not FlowKind.FEE and self.amount < 0:
             msg = f"amount: a {self.kind} is above zero; what is taken out is a WITHDRAWAL"
+            raise ValueError(msg)
+        if not self.amount and self.replaces is None:
+            msg = "amount: is not zero; a flow that was recorded wrongly is taken back by 0 with replaces"
+            raise ValueError(msg)
+        if not self.amount and self.kind is FlowKind.INITIAL:
+            msg = "amount: a starting capital is not zero: it is replaced by the right one, not taken back"
             raise ValueError(msg)
         return self
 
@@ -231,7 +239,10 @@ class RecordFlow(Act):
 class RecordedFlow(Result):
     """The flow."""
 
-    columns: ClassVar = ("id", "bot_id", "account_id", "kind", "amount", "currency", "at", "effect", "external_id")
+    columns: ClassVar = (
+        "id", "bot_id", "account_id", "kind", "amount", "currency", "at", "effect", "external_id", "replaces",
+        "replaced_by",
+    )  # fmt: skip
     id: int
     bot_id: str
     account_id: str
@@ -241,6 +252,9 @@ class RecordedFlow(Result):
     at: datetime
     note: str | None
     external_id: str | None
+    #: The flow whose place this one took; and, where the flow was there already, the one that took its place since.
+    replaces: int | None
+    replaced_by: int | None
     effect: Existence
 
 
@@ -445,5 +459,43 @@ class FillList(Result):
         "venue_trade_id", "reverses", "reversed_by", "after_kill",
     )  # fmt: skip
     fills: list[FillRow]
+    total: int
+    not_listed: int
+
+
+class ListFlows(Request):
+    """Capital flows of a bot, newest first."""
+
+    bot: LookupId
+    account: LookupId | None = None
+    limit: Limit = 100
+
+
+class FlowRow(Result):
+    """One capital flow as it is stored; it counts unless it is replaced or its amount is 0."""
+
+    id: int
+    at: datetime
+    account_id: str
+    kind: FlowKind
+    amount: Exact
+    currency: str
+    note: str | None
+    external_id: str | None
+    #: The id of the flow whose place this one takes; and of the one that takes this one's.
+    replaces: int | None
+    replaced_by: int | None
+    actor: str
+    created_at: datetime
+    trace_id: str
+
+
+class FlowList(Result):
+    """Capital flows, newest first."""
+
+    table_of: ClassVar = "flows"
+    columns: ClassVar = ("id", "at", "kind", "amount", "currency", "replaces", "replaced_by", "account_id")
+    below: ClassVar = ("not_listed",)
+    flows: list[FlowRow]
     total: int
     not_listed: int

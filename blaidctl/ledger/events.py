@@ -50,6 +50,7 @@ CAPITAL_FLOWS = EventTable(
         "at": "time",
         "note": "text",
         "external_id": "text",
+        "replaces_id": "integer",
     },
 )
 FX_RATES = EventTable("fx_rates", {"base": "text", "quote": "text", "at": "time", "rate": "decimal", "source": "text"})

@@ -28,7 +28,8 @@ MOST_LINES = 2_000
 _MENDS = {
     "capital_flows": (
         "Record the starting capital: `blaidctl ledger flow {bot} --account {account} --kind INITIAL --amount MONEY"
-        " --currency {currency} --at TIME`."
+        " --currency {currency} --at TIME`; where a wrong one is there: with --replaces ID (`blaidctl ledger flows"
+        " {bot}`)."
     ),
     "ledger_imports": (
         "Import every file to its end: the same `blaidctl ledger import` again goes on where it stopped; a file of a"

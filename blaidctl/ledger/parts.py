@@ -243,6 +243,7 @@ def _flow(fee: Fee) -> dict[str, Any]:
         "at": read_time(fee.at),
         "note": fee.note,
         "external_id": fee.external_id,
+        "replaces_id": None,
     }
 
 

@@ -129,12 +129,20 @@ MOVES = Query("""
 
 # --- flows, rates, marks --------------------------------------------------------------------------------------------
 
-FLOWS_THERE = Query("""
-    SELECT id, bot_id, account_id, kind, amount, currency, at, external_id FROM capital_flows
-     WHERE (:initial = 1 AND kind = 'INITIAL' AND bot_id = :bot_id AND account_id = :account_id)
-        OR (account_id = :account_id AND external_id = CAST(:external_id AS TEXT))
-     ORDER BY id
+_FLOW = """
+    SELECT f.id, f.bot_id, f.account_id, f.kind, f.amount, f.currency, f.at, f.external_id, f.replaces_id,
+           r.id AS replaced_by
+      FROM capital_flows f LEFT JOIN capital_flows r ON r.replaces_id = f.id
+"""
+#: What stands where a flow would stand: the INITIAL in force, what replaced the same flow, what has the broker's id.
+FLOWS_THERE = Query(f"""{_FLOW}
+     WHERE (:initial = 1 AND f.kind = 'INITIAL' AND f.bot_id = :bot_id AND f.account_id = :account_id
+            AND r.id IS NULL)
+        OR f.replaces_id = CAST(:replaces_id AS BIGINT)
+        OR (f.account_id = :account_id AND f.external_id = CAST(:external_id AS TEXT))
+     ORDER BY f.id
 """)
+FLOW = Query(f"{_FLOW} WHERE f.id = :flow_id")
 
 
 def _there(table: str, key: tuple[str, ...], value: str) -> Query:
@@ -186,5 +194,13 @@ def _list_fills(kind: str) -> str:
     """
 
 
+_FLOWS_OF_BOT = "f.bot_id = :bot_id AND (CAST(:account_id AS TEXT) IS NULL OR f.account_id = :account_id)"
+LIST_FLOWS = Query(f"""
+    SELECT f.id, f.at, f.account_id, f.kind, f.amount, f.currency, f.note, f.external_id, f.replaces_id AS replaces,
+           r.id AS replaced_by, f.actor, f.created_at, f.trace_id
+      FROM capital_flows f LEFT JOIN capital_flows r ON r.replaces_id = f.id
+     WHERE {_FLOWS_OF_BOT} ORDER BY f.at DESC, f.id DESC LIMIT :limit
+""")
+COUNT_FLOWS = Query(f"SELECT count(*) AS n FROM capital_flows f WHERE {_FLOWS_OF_BOT}")
 LIST_FILLS = Query(sqlite=_list_fills("sqlite"), postgresql=_list_fills("postgresql"))
 COUNT_FILLS = Query(f"SELECT count(*) AS n FROM trades t WHERE {_OF_BOT}")

@@ -38,6 +38,7 @@ _KNOWN = """
     (CAST(:version AS BIGINT) IS NULL
      OR NOT EXISTS (SELECT 1 FROM audit_log l WHERE l.act_id = x.act_id AND l.seq > :version))
 """
+_REPLACEMENT_KNOWN = _KNOWN.replace("x.act_id", "r.act_id")
 HEAD = Query("SELECT seq FROM audit_head WHERE id = 1")
 ACCOUNTS_OF = Query("SELECT DISTINCT account_id FROM account_links WHERE bot_id = :bot_id ORDER BY account_id")
 ACCOUNT = Query("SELECT id, user_id, currency, long_only FROM broker_accounts WHERE id = :id")
@@ -54,9 +55,13 @@ MOVES = Query(f"""
     SELECT event, import_id, metadata FROM ledger_events x
      WHERE account_id = :account_id AND event IN ('POSITION_MOVED', 'MOVE_RESOLVED') AND {_KNOWN} ORDER BY id
 """)
+#: A flow counts until its replacement is known, whatever moment that one is of; a replacement of 0 says that there was
+#: none. Each has its own time, so as_of asks each row about itself alone.
 FLOWS = Query(f"""
     SELECT id, kind, amount, currency, at FROM capital_flows x
-     WHERE bot_id = :bot_id AND account_id = :account_id AND at <= :as_of AND {_KNOWN} ORDER BY at, id
+     WHERE bot_id = :bot_id AND account_id = :account_id AND at <= :as_of AND amount <> '0' AND {_KNOWN}
+       AND NOT EXISTS (SELECT 1 FROM capital_flows r WHERE r.replaces_id = x.id AND {_REPLACEMENT_KNOWN})
+     ORDER BY at, id
 """)
 RATES = Query(f"""
     SELECT base, at, rate FROM fx_rates x
@@ -260,7 +265,7 @@ class Ledger:
 
     @cached_property
     def flows(self) -> list[rules.Flow]:
-        """The capital flows; an instance's figures are without the account's fees, which belong to no instance."""
+        """The capital flows that count; an instance's figures are without the account's fees, which belong to none."""
         rows = self.tx.fetch(FLOWS, **self._names, as_of=self.as_of, version=self.version)
         return [
             rules.Flow(time_text(row["at"]), FlowKind(row["kind"]), row["amount"], row["currency"], row["id"])

@@ -19,7 +19,7 @@ from blaidctl.ledger.judge import TOLERANCE
 from blaidctl.ledger.vocabulary import FileFormat, FlowKind, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from blaidctl.core.execute import Tx
@@ -125,7 +125,7 @@ def _reversed(
 
 
 def record_flow(tx: Tx, request: contract.RecordFlow) -> contract.RecordedFlow:
-    """Record a flow; the one INITIAL of a bot on an account, and a known id of the broker's, are recorded once."""
+    """Record a flow, or what takes the place of one; an INITIAL, a broker's id and a replacement are recorded once."""
     bot = require_bot(tx, request.bot)
     account = require_account(tx, request.account)
     _refuse_flow(tx, request, bot, account)
@@ -133,16 +133,23 @@ def record_flow(tx: Tx, request: contract.RecordFlow) -> contract.RecordedFlow:
     values: dict[str, Any] = {
         "bot_id": bot["id"], "account_id": account["id"], "kind": request.kind, "amount": request.amount,
         "currency": request.currency, "at": request.at, "note": request.note, "external_id": request.external_id,
+        "replaces_id": request.replaces,
     }  # fmt: skip
-    there = _same_flow(tx, values)
-    if there is None:
+    replaced = None if request.replaces is None else _replaceable(tx, values)
+    flow, effect = _same_flow(tx, values), Existence.EXISTS
+    if flow is None:
         (written,) = tx.record(CAPITAL_FLOWS, [values])
-        id_, effect = int(written["id"]), Existence.CREATED
-    else:
-        id_, effect = there["id"], Existence.EXISTS
-    tx.target = {"account": account["id"], "bot": bot["id"], "flow": id_}
-    tx.after = {**values, "amount": text_of(request.amount), "at": time_text(request.at)}
-    return contract.RecordedFlow(id=id_, effect=effect, **values)
+        flow, effect = {**written, "replaced_by": None}, Existence.CREATED
+        tx.before = replaced and {"flow": replaced["id"], **_in_text(replaced, _SAID)}
+    tx.target = {"account": account["id"], "bot": bot["id"], "flow": int(flow["id"])}
+    tx.after = _in_text(values, values)
+    return contract.RecordedFlow(
+        id=flow["id"],
+        effect=effect,
+        replaces=flow["replaces_id"],
+        replaced_by=flow["replaced_by"],
+        **{name: value for name, value in values.items() if name != "replaces_id"},
+    )
 
 
 def _refuse_flow(tx: Tx, request: contract.RecordFlow, bot: Row, account: Row) -> None:
@@ -177,23 +184,77 @@ def refuse_future(tx: Tx, at: datetime) -> None:
 _SAID = ("bot_id", "account_id", "kind", "amount", "currency", "at", "external_id")
 
 
+def _replaceable(tx: Tx, values: dict[str, Any]) -> Row:
+    """Return the flow whose place is to be taken. Raises FlowNotFound, or LedgerConflict where this one cannot."""
+    there = tx.first(queries.FLOW, flow_id=values["replaces_id"])
+    look = f"Run `blaidctl ledger flows {values['bot_id']} --account {values['account_id']}` for the flows of it."
+    if there is None:
+        name = f"capital flow {values['replaces_id']}"
+        raise errors.FlowNotFound(f"no {name} is there", missing=[name], next_steps=[look])
+    whose = f"capital flow {there['id']} is of bot {there['bot_id']} on account {there['account_id']}"
+    if any(there[name] != values[name] for name in ("bot_id", "account_id")):
+        raise errors.LedgerConflict(f"{whose}; what takes its place is of the same bot and account", next_steps=[look])
+    if FlowKind.INITIAL in {there["kind"], values["kind"]} and there["kind"] != values["kind"]:
+        raise errors.LedgerConflict(
+            f"{whose}, {_flow_said(there)}: an INITIAL is replaced by an INITIAL, and nothing else by one",
+            next_steps=[f"Say the kind that it has: --kind {there['kind']}.", look],
+        )
+    return there
+
+
 def _same_flow(tx: Tx, values: dict[str, Any]) -> Row | None:
     """Return the flow that says the same. Raises LedgerConflict where its place is taken by another."""
+    replaces = values["replaces_id"]
     found = tx.fetch(
         queries.FLOWS_THERE,
         bot_id=values["bot_id"],
         account_id=values["account_id"],
-        initial=int(values["kind"] == FlowKind.INITIAL),
+        initial=int(values["kind"] == FlowKind.INITIAL and replaces is None),
+        replaces_id=replaces,
         external_id=values["external_id"],
     )
+    compared = _SAID if replaces is None else (*_SAID, "replaces_id")
     for there in found:
-        if any(there[name] != values[name] for name in _SAID):
-            raise errors.LedgerConflict(
-                f"capital flow {there['id']} stands there: {_flow_said(there)}; asked for: {_flow_said(values)}",
-                missing=[f"recorded: {_flow_said(there)}", f"asked for: {_flow_said(values)}"],
-                next_steps=["What was paid in or out later is a DEPOSIT or a WITHDRAWAL of its own."],
-            )
+        if any(there[name] != values[name] for name in compared):
+            raise _taken(tx, there, values)
     return found[0] if found else None
+
+
+def _taken(tx: Tx, there: Row, values: dict[str, Any]) -> errors.LedgerConflict:
+    """Return the conflict with the flow that has the place, and how that one is put right."""
+    replaces, external_id = values["replaces_id"], values["external_id"]
+    same_id = external_id is not None and there["external_id"] == external_id
+    last = _in_force(tx, there)
+    how = f"`--replaces {last['id']}`{', without --external-id,' if same_id else ''}"
+    steps = [
+        f"Was it recorded wrongly? The same command with {how} puts it right.",
+        "What was paid in or out later is a DEPOSIT or a WITHDRAWAL of its own.",
+    ]
+    what = f"capital flow {there['id']} stands there"
+    if replaces is not None and there["replaces_id"] == replaces:
+        what = f"capital flow {replaces} was replaced by flow {there['id']}"
+    elif replaces is not None or there["bot_id"] != values["bot_id"]:
+        steps = [f"The id {external_id!r} stays with flow {there['id']}: leave --external-id away, or give another."]
+    return errors.LedgerConflict(
+        f"{what}: {_flow_said(there)}; asked for: {_flow_said(values)}",
+        missing=[f"recorded: {_flow_said(there)}", f"asked for: {_flow_said(values)}"],
+        next_steps=steps,
+    )
+
+
+def _in_force(tx: Tx, flow: Row) -> Row:
+    """Return the last of a flow's replacements, or the flow itself."""
+    while flow["replaced_by"] is not None:
+        later = tx.first(queries.FLOW, flow_id=flow["replaced_by"])
+        assert later is not None  # noqa: S101 - a foreign key
+        flow = later
+    return flow
+
+
+def _in_text(flow: Row, names: Iterable[str]) -> dict[str, Any]:
+    """Return what a flow says as JSON has it."""
+    exact = {"amount": text_of(flow["amount"]), "at": time_text(flow["at"])}
+    return {name: exact.get(name, flow[name]) for name in names}
 
 
 def _flow_said(flow: Row) -> str:
@@ -232,3 +293,15 @@ def list_fills(tx: Tx, request: contract.ListFills) -> contract.FillList:
     (counted,) = tx.fetch(queries.COUNT_FILLS, **asked)
     fills = [contract.FillRow(**row) for row in rows]
     return contract.FillList(fills=fills, total=counted["n"], not_listed=counted["n"] - len(fills))
+
+
+def list_flows(tx: Tx, request: contract.ListFlows) -> contract.FlowList:
+    """Return capital flows of a bot, newest first, those that were replaced too."""
+    require_bot(tx, request.bot)
+    if request.account is not None:
+        require_account(tx, request.account)
+    asked = {"bot_id": request.bot, "account_id": request.account}
+    rows = tx.fetch(queries.LIST_FLOWS, limit=request.limit, **asked)
+    (counted,) = tx.fetch(queries.COUNT_FLOWS, **asked)
+    flows = [contract.FlowRow(**row) for row in rows]
+    return contract.FlowList(flows=flows, total=counted["n"], not_listed=counted["n"] - len(flows))

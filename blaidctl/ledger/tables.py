@@ -25,7 +25,8 @@ from blaidctl.core.types import ExactNumeric, JsonText, UtcTime
 
 _FORMATS = "'csv', 'ndjson', 'freqtrade', 'hummingbot', 'ccxt', 'alpaca', 'ibkr', 'paged'"
 _ENGINES = ("sqlite", "postgresql")
-_ABOVE = {"sqlite": "amount NOT LIKE '-%'", "postgresql": "amount > 0"}
+_ZERO = {"sqlite": "'0'", "postgresql": "0"}
+_NOT_BELOW = {"sqlite": "amount NOT LIKE '-%'", "postgresql": "amount >= 0"}
 _TRACE = "length(trace_id) = 32"
 
 
@@ -39,8 +40,7 @@ def _by_engine(**conditions: Callable[[str], str]) -> list[Any]:
 
 
 def _number_or_none(column: str) -> Callable[[str], str]:
-    zero = {"sqlite": "'0'", "postgresql": "0"}
-    return lambda kind: f"{column} IS NULL OR {column} = {zero[kind]} OR ({ddl.number(column, kind)})"
+    return lambda kind: f"{column} IS NULL OR {column} = {_ZERO[kind]} OR ({ddl.number(column, kind)})"
 
 
 def _scaled(column: str) -> Callable[[str], str]:
@@ -209,22 +209,34 @@ class LedgerEvents(SQLModel, table=True):
 
 
 class CapitalFlows(SQLModel, table=True):
-    """Capital that a bot got on an account, or gave back; or a fee of the account that belongs to no fill."""
+    """Capital that a bot got on an account, or gave back; or a fee of the account that belongs to no fill.
+
+    A row that `replaces` another takes its place; one of 0 takes it back.
+    """
 
     __tablename__ = "capital_flows"
     __table_args__ = (
         CheckConstraint("id > 0", name="capital_flows_id_positive"),
         CheckConstraint("kind IN ('INITIAL', 'DEPOSIT', 'WITHDRAWAL', 'FEE')", name="capital_flows_kind"),
         *_by_engine(
-            capital_flows_amount=lambda kind: ddl.number("amount", kind),
-            capital_flows_positive=lambda kind: f"kind = 'FEE' OR {_ABOVE[kind]}",
+            capital_flows_amount=lambda kind: f"amount = {_ZERO[kind]} OR ({ddl.number('amount', kind)})",
+            capital_flows_positive=lambda kind: f"kind = 'FEE' OR {_NOT_BELOW[kind]}",
+            capital_flows_taken_back=lambda kind: (
+                f"amount <> {_ZERO[kind]} OR (replaces_id IS NOT NULL AND kind <> 'INITIAL')"
+            ),
             capital_flows_at=lambda kind: ddl.moment("at", kind),
         ),
         CheckConstraint("length(currency) BETWEEN 2 AND 16", name="capital_flows_currency"),
         CheckConstraint("length(external_id) BETWEEN 1 AND 200", name="capital_flows_external_id"),
         CheckConstraint(_TRACE, name="capital_flows_trace_id_length"),
-        Index("capital_flows_initial", "bot_id", "account_id", unique=True, **_where("kind = 'INITIAL'")),
+        Index(
+            "capital_flows_initial",
+            *("bot_id", "account_id"),
+            unique=True,
+            **_where("kind = 'INITIAL' AND replaces_id IS NULL"),
+        ),
         Index("capital_flows_external", "account_id", "external_id", unique=True, **_where("external_id IS NOT NULL")),
+        Index("capital_flows_replaced", "replaces_id", unique=True, **_where("replaces_id IS NOT NULL")),
         Index("capital_flows_act", "act_id"),
         Index("capital_flows_order", "bot_id", "account_id", "at", "id"),
         {"sqlite_autoincrement": True, **STRICT},
@@ -239,6 +251,7 @@ class CapitalFlows(SQLModel, table=True):
     at: datetime = Field(sa_column=Column(UtcTime, nullable=False))
     note: str | None = Field(sa_column=Column(Text))
     external_id: str | None = Field(sa_column=Column(Text))
+    replaces_id: int | None = Field(sa_column=Column(BIG, ForeignKey("capital_flows.id")))
     actor: str = Field(sa_column=Column(Text, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcTime, nullable=False))
     trace_id: str = Field(sa_column=Column(Text, nullable=False))

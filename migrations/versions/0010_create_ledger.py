@@ -3,7 +3,8 @@
 Why: every number about money is computed from rows that cannot be changed: fills as the venue reported them, the
 capital that was paid in, the rates and marks that were recorded. The database itself refuses a fill of another user's
 account, of an unlinked bot or of an unknown instrument, a number that is not exact, and a correction that does not name
-what it corrects: whoever writes.
+what it corrects: whoever writes. A capital flow that was recorded wrongly is replaced by another row, once, in a chain
+that never forks.
 
 Diff: new tables ledger_imports (id, act_id, account_id, format, source_name, file_sha256, part, parts, rows_read,
 rows_new, rows_known, rows_refused, exact, sequence, provider_id, no_fee, timezone, first_executed_at,
@@ -11,13 +12,14 @@ last_executed_at, after_kill, fills_sha256, actor, created_at, trace_id), trades
 account_id, exchange, symbol, asset_class, side, quantity, price, fee, fee_currency, executed_at, venue_trade_id,
 order_id, source, line, reverses_id, reported_pnl, after_kill, exact, quantity_8, price_8, fee_8), ledger_events (id,
 act_id, event, severity, account_id, bot_id, import_id, error_code, message, metadata, actor, created_at, trace_id),
-capital_flows (id, act_id, bot_id, account_id, kind, amount, currency, at, note, external_id, actor, created_at,
-trace_id), fx_rates (id, act_id, base, quote, at, rate, source, actor, created_at, trace_id), marks (id, act_id,
-exchange, symbol, asset_class, at, price, source, actor, created_at, trace_id); new column broker_accounts.long_only;
-new index account_links_of_bot.
+capital_flows (id, act_id, bot_id, account_id, kind, amount, currency, at, note, external_id, replaces_id, actor,
+created_at, trace_id), fx_rates (id, act_id, base, quote, at, rate, source, actor, created_at, trace_id), marks (id,
+act_id, exchange, symbol, asset_class, at, price, source, actor, created_at, trace_id); new column
+broker_accounts.long_only; new index account_links_of_bot.
 Triggers: all six tables append-only and never replaced; a fill names an instrument, an account that its bot was linked
-to, an instance of that bot; a reversal mirrors the one fill that it reverses; broker_accounts.long_only never changes.
-PostgreSQL: functions blaidctl_trade_guard, blaidctl_long_only_guard.
+to, an instance of that bot; a reversal mirrors the one fill that it reverses; a flow replaces one of its own bot and
+account, INITIAL only INITIAL; broker_accounts.long_only never changes.
+PostgreSQL: functions blaidctl_trade_guard, blaidctl_flow_guard, blaidctl_long_only_guard.
 
 Rollback: drops the six tables, the functions and the column: every fill, flow, rate and mark is gone, the audit log
 keeps the entries with the digests of the rows. Import the files again afterwards.
@@ -227,11 +229,14 @@ def tables(kind: str) -> list[str]:
         at {time} NOT NULL,
         note TEXT,
         external_id TEXT,
+        replaces_id {big} REFERENCES capital_flows (id),
         {stamps},
         CONSTRAINT capital_flows_id_positive CHECK (id > 0),
         CONSTRAINT capital_flows_kind CHECK (kind IN ('INITIAL', 'DEPOSIT', 'WITHDRAWAL', 'FEE')),
-        CONSTRAINT capital_flows_amount CHECK ({number("amount", kind)}),
-        CONSTRAINT capital_flows_positive CHECK (kind = 'FEE' OR {ABOVE[kind]}),
+        CONSTRAINT capital_flows_amount CHECK (amount = {zero(kind)} OR ({number("amount", kind)})),
+        CONSTRAINT capital_flows_positive CHECK (kind = 'FEE' OR {NOT_BELOW[kind]}),
+        CONSTRAINT capital_flows_taken_back
+            CHECK (amount <> {zero(kind)} OR (replaces_id IS NOT NULL AND kind <> 'INITIAL')),
         CONSTRAINT capital_flows_currency CHECK (length(currency) BETWEEN 2 AND 16),
         CONSTRAINT capital_flows_at CHECK ({moment("at", kind)}),
         CONSTRAINT capital_flows_external_id CHECK (length(external_id) BETWEEN 1 AND 200),
@@ -240,6 +245,7 @@ def tables(kind: str) -> list[str]:
     """,
         f"CREATE UNIQUE INDEX capital_flows_initial ON capital_flows (bot_id, account_id) WHERE {INITIAL}",
         f"CREATE UNIQUE INDEX capital_flows_external ON capital_flows (account_id, external_id) WHERE {EXTERNAL}",
+        f"CREATE UNIQUE INDEX capital_flows_replaced ON capital_flows (replaces_id) WHERE {REPLACEMENT}",
         "CREATE INDEX capital_flows_act ON capital_flows (act_id)",
         "CREATE INDEX capital_flows_order ON capital_flows (bot_id, account_id, at, id)",
         f"""
@@ -294,9 +300,10 @@ NO_FEE = "fee IS NULL"
 WITH_PNL = "reported_pnl IS NOT NULL"
 REVERSAL = "reverses_id IS NOT NULL"
 AFTER_KILL = "after_kill = 1"
-INITIAL = "kind = 'INITIAL'"
+INITIAL = "kind = 'INITIAL' AND replaces_id IS NULL"
 EXTERNAL = "external_id IS NOT NULL"
-ABOVE = {"sqlite": "amount NOT LIKE '-%'", "postgresql": "amount > 0"}
+REPLACEMENT = "replaces_id IS NOT NULL"
+NOT_BELOW = {"sqlite": "amount NOT LIKE '-%'", "postgresql": "amount >= 0"}
 
 _INSTRUMENT = "no instrument of this exchange, symbol and asset class is known"
 _ONE_USER = "a fill belongs to an account of the user of its bot"
@@ -305,6 +312,7 @@ _INSTANCE = "a fill belongs to an instance of its own bot and account"
 _REVERSAL = "a reversal mirrors one fill that is none itself"
 _IMPORT = "a fill belongs to an import of its own account"
 _EXACT = "the numbers of a fill are exact, and their integers are the same numbers"
+_REPLACEMENT = "a flow replaces one of its own bot and account, INITIAL only INITIAL"
 _THERE = "the row exists"
 
 _MIRRORS = """
@@ -312,6 +320,10 @@ _MIRRORS = """
        AND o.account_id = NEW.account_id AND o.exchange = NEW.exchange AND o.symbol = NEW.symbol
        AND o.asset_class = NEW.asset_class AND o.quantity = NEW.quantity AND o.price = NEW.price
        AND o.side <> NEW.side
+"""
+_REPLACES = """
+    SELECT 1 FROM capital_flows o WHERE o.id = NEW.replaces_id AND o.bot_id = NEW.bot_id
+       AND o.account_id = NEW.account_id AND (o.kind = 'INITIAL') = (NEW.kind = 'INITIAL')
 """
 _OF_LINK = "SELECT 1 FROM account_links WHERE bot_id = NEW.bot_id AND account_id = NEW.account_id"
 _OF_INSTANCE = """
@@ -350,9 +362,10 @@ def sqlite_guards() -> list[str]:
                            f" WHERE reverses_id = NEW.reverses_id) OR NOT EXISTS ({_MIRRORS}))"),
     ]  # fmt: skip
     kept = {
-        "capital_flows": "(NEW.kind = 'INITIAL' AND kind = 'INITIAL' AND bot_id = NEW.bot_id"
-                         " AND account_id = NEW.account_id)"
-                         " OR (account_id = NEW.account_id AND external_id = NEW.external_id)",
+        "capital_flows": "(NEW.kind = 'INITIAL' AND NEW.replaces_id IS NULL AND kind = 'INITIAL'"
+                         " AND bot_id = NEW.bot_id AND account_id = NEW.account_id)"
+                         " OR (account_id = NEW.account_id AND external_id = NEW.external_id)"
+                         " OR replaces_id = NEW.replaces_id",
         "fx_rates": "base = NEW.base AND quote = NEW.quote AND at = NEW.at",
         "marks": "exchange = NEW.exchange AND symbol = NEW.symbol AND asset_class = NEW.asset_class AND at = NEW.at",
     }  # fmt: skip
@@ -364,6 +377,10 @@ def sqlite_guards() -> list[str]:
             f" {_refuse(_THERE, f'EXISTS (SELECT 1 FROM {table} WHERE {condition})')}; END"
             for table, condition in kept.items()
         ),
+        f"""
+    CREATE TRIGGER capital_flows_guard BEFORE INSERT ON capital_flows WHEN NEW.replaces_id IS NOT NULL
+    BEGIN {_refuse(_REPLACEMENT, f"NOT EXISTS ({_REPLACES})")}; END
+    """,
         f"""
     CREATE TRIGGER marks_known_instrument BEFORE INSERT ON marks
     BEGIN {_refuse(_INSTRUMENT, f"NOT EXISTS ({_OF_INSTRUMENT})")}; END
@@ -397,6 +414,14 @@ def postgresql_guards() -> list[str]:
         RETURN NEW;
     END $$
     """,
+        f"""
+    CREATE FUNCTION blaidctl_flow_guard() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
+    BEGIN
+        {_raise(_REPLACEMENT, f"NOT EXISTS ({_REPLACES})")}
+        RETURN NEW;
+    END $$
+    """,
         """
     CREATE FUNCTION blaidctl_long_only_guard() RETURNS trigger LANGUAGE plpgsql
     SET search_path FROM CURRENT AS $$
@@ -408,10 +433,15 @@ def postgresql_guards() -> list[str]:
     CREATE TRIGGER trades_guard BEFORE INSERT ON trades FOR EACH ROW EXECUTE FUNCTION blaidctl_trade_guard()
     """,
         """
+    CREATE TRIGGER capital_flows_guard BEFORE INSERT ON capital_flows
+    FOR EACH ROW WHEN (NEW.replaces_id IS NOT NULL) EXECUTE FUNCTION blaidctl_flow_guard()
+    """,
+        """
     CREATE TRIGGER broker_accounts_keep_long_only BEFORE UPDATE OF long_only ON broker_accounts
     FOR EACH ROW WHEN (NEW.long_only IS DISTINCT FROM OLD.long_only) EXECUTE FUNCTION blaidctl_long_only_guard()
     """,
         "ALTER TABLE trades ENABLE ALWAYS TRIGGER trades_guard",
+        "ALTER TABLE capital_flows ENABLE ALWAYS TRIGGER capital_flows_guard",
         "ALTER TABLE broker_accounts ENABLE ALWAYS TRIGGER broker_accounts_keep_long_only",
     ]
 
@@ -431,7 +461,7 @@ def downgrade() -> None:
         run(f"DROP TABLE {table}")
     if engine_kind() == "postgresql":
         run("DROP TRIGGER broker_accounts_keep_long_only ON broker_accounts")
-        for function in ("blaidctl_trade_guard", "blaidctl_long_only_guard"):
+        for function in ("blaidctl_trade_guard", "blaidctl_flow_guard", "blaidctl_long_only_guard"):
             run(f"DROP FUNCTION {function}()")
     else:
         run("DROP TRIGGER broker_accounts_keep_long_only")

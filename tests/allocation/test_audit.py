@@ -9,7 +9,7 @@ import pytest
 import blaidctl
 from blaidctl.allocation.vocabulary import Method
 from tests.accounts.desk import REASON
-from tests.allocation.desk import desk, differs, proven, result, run, start, tamper, trade, unguard
+from tests.allocation.desk import amounts, desk, differs, proven, result, run, start, tamper, trade, unguard
 from tests.allocation.work import policy_text
 from tests.instruments.work import text
 from tests.kill.fleet import BACK, WHY, done, refused, verified
@@ -46,6 +46,23 @@ def test_later_fills_kills_rates_flows_marks_and_instruments_disturb_nothing(cli
         assert (found["input_hash"], found["output_hash"]) == (before["input_hash"], before["output_hash"])
     verified(cli)
     assert done(cli("allocation", "show", "1")).json["result"] == made
+
+
+def test_a_run_from_before_a_correction_is_proven_and_the_next_one_takes_the_corrected_capital(cli: CommandLine):
+    desk(cli)
+    policy = policy_text(Method.INVERSE_DRAWDOWN, least_drawdown="0.001")
+    before = result(run(cli, policy=policy))
+    words = ("--account", "ib-a", "--kind", "INITIAL", "--currency", "USD", "--at", "2026-01-02T00:00:00Z")
+    done(cli("ledger", "flow", "a1", *words, "--amount", "1000000", "--replaces", "1"))
+    assert proven(cli)["output_hash"] == before["output_hash"]
+    after = result(run(cli, policy=policy))
+    assert amounts(after)["a1"] != amounts(before)["a1"]
+    assert after["source_tables"] == before["source_tables"], "one flow of each bot, as before"
+    done(cli("ledger", "flow", "a1", *words, "--amount", "10000", "--replaces", "4"))
+    assert amounts(result(run(cli, policy=policy))) == amounts(before)
+    for run_id in (1, 2, 3):
+        proven(cli, run_id)
+    verified(cli)
 
 
 def test_a_resurrection_later_leaves_the_killed_line_as_it_was(cli: CommandLine):

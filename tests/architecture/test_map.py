@@ -54,7 +54,7 @@ COMMANDS = {
         instrument load; instrument list; instrument show; instrument deactivate; instrument events;
         session load; session list; session show; currency add; currency list;
         account add; account link; account unlink; account limits; account list; account show; account events;
-        ledger import; ledger imports; ledger fills; ledger events; ledger reverse; ledger resolve;
+        ledger import; ledger imports; ledger fills; ledger flows; ledger events; ledger reverse; ledger resolve;
         ledger flow; ledger rate; ledger mark;
         ledger metrics; ledger equity; ledger reconcile;
         allocation run; allocation audit; allocation show; allocation list;

@@ -1,4 +1,4 @@
-"""`ledger flow`, `ledger rate`, `ledger mark`: recorded once, exactly, and never changed."""
+"""`ledger flow`, `ledger rate`, `ledger mark`: recorded once, exactly; what puts a flow right: test_corrections.py."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import pytest
 
 from tests.instruments.work import file
 from tests.kill.fleet import done, dump, entries, refused, verified
-from tests.ledger.work import ledger_desk, now
+from tests.ledger.work import AT, flow, ledger_desk, now
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.commandline import CommandLine, Run
+    from tests.support.commandline import CommandLine
     from tests.support.database import Database
-
-AT = "2026-01-05T15:00:00Z"
 
 
 @pytest.fixture
@@ -25,15 +23,10 @@ def desk(cli: CommandLine) -> CommandLine:
     return cli
 
 
-def flow(cli: CommandLine, kind: str, amount: str, *more: str, bot: str = "momo-1", account: str = "ib-1") -> Run:
-    asked = {"--account": account, "--kind": kind, "--amount": amount, "--currency": "USD", "--at": AT}
-    given = dict(zip(more[::2], more[1::2], strict=True))
-    return cli("ledger", "flow", bot, *(word for pair in (asked | given).items() for word in pair))
-
-
 @pytest.mark.operation("ledger flow")
 def test_capital_is_recorded_exactly_and_the_initial_one_once(desk: CommandLine, database: Database):
-    first = done(flow(desk, "INITIAL", "25000.0000000000000001")).json["result"]
+    words = ("--account", "ib-1", "--kind", "INITIAL", "--amount", "25000.0000000000000001", "--currency", "USD")
+    first = done(desk("ledger", "flow", "momo-1", *words, "--at", AT)).json["result"]
     assert (first["amount"], first["effect"]) == ("25000.0000000000000001", "CREATED")
     assert done(flow(desk, "INITIAL", "25000.0000000000000001")).json["result"] == first | {"effect": "EXISTS"}
     error = refused(flow(desk, "INITIAL", "25000"), 4, "LEDGER_CONFLICT")
@@ -41,6 +34,7 @@ def test_capital_is_recorded_exactly_and_the_initial_one_once(desk: CommandLine,
         "recorded: INITIAL 25000.0000000000000001 USD at 2026-01-05T15:00:00.000000Z",
         "asked for: INITIAL 25000 USD at 2026-01-05T15:00:00.000000Z",
     ]
+    assert error["next_steps"][0].endswith("The same command with `--replaces 1` puts it right.")
     for _ in range(2):
         done(flow(desk, "DEPOSIT", "5"))  # two deposits: nothing says that they are one
         done(flow(desk, "WITHDRAWAL", "7", "--external-id", "W1"))

@@ -69,6 +69,12 @@ def test_a_later_act_does_not_change_the_ledger_as_it_stood(
     acts = [
         ("ledger", "flow", "momo-1", "--account", "ib-1", "--kind", "DEPOSIT", "--amount", "7", "--currency", "USD",
          "--at", time_text(START + timedelta(minutes=5))),
+        ("ledger", "flow", "momo-1", "--account", "ib-1", "--kind", "INITIAL", "--amount", "90000", "--currency", "USD",
+         "--at", time_text(START - timedelta(days=1)), "--replaces", "1"),
+        ("ledger", "flow", "momo-1", "--account", "ib-1", "--kind", "DEPOSIT", "--amount", "0", "--currency", "USD",
+         "--at", time_text(START + timedelta(minutes=5)), "--replaces", "2"),
+        ("ledger", "flow", "momo-1", "--account", "ib-1", "--kind", "INITIAL", "--amount", "95000", "--currency", "USD",
+         "--at", WHEN, "--replaces", "3"),
         ("ledger", "import", str(later), "--format", "csv", "--account", "ib-1", "--history"),
         ("ledger", "reverse", "ib-1", "T1", "--reason", "the venue busted it"),
         ("ledger", "rate", "EUR", "USD", "1.2", "--at", time_text(START + timedelta(hours=2, seconds=1)),

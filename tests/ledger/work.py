@@ -32,6 +32,17 @@ GOOD = {
 TABLES = ("ledger_imports", "trades", "ledger_events", "capital_flows", "fx_rates", "marks")
 
 
+#: When a flow is, unless another moment is named.
+AT = "2026-01-05T15:00:00Z"
+
+
+def flow(cli: CommandLine, kind: str, amount: str, *more: str, bot: str = "momo-1", account: str = "ib-1") -> Run:
+    """Record a capital flow; `more` are further options and their values."""
+    asked = {"--account": account, "--kind": kind, "--amount": amount, "--currency": "USD", "--at": AT}
+    given = dict(zip(more[::2], more[1::2], strict=True))
+    return cli("ledger", "flow", bot, *(word for pair in (asked | given).items() for word in pair))
+
+
 def ledger_desk(cli: CommandLine) -> None:
     """Make users, bots, accounts and links as of now, and load the real instruments."""
     for user, bots in (("alice", ("momo-1", "carry-2", "idle-3")), ("bob", ("b1",))):
