@@ -90,6 +90,8 @@ class Move:
     day: str | None
     #: The source's own id, or what tells it from others.
     move_id: str
+    #: Whether what is held may be something else afterwards (a merger, a new name): then the symbol narrows nothing.
+    renames: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ class Judge:
         self._not_this_account(found.account, problems)
         if problems:
             return problems
-        keys = [list(one.key) for one in self._find_instruments(found.symbol)] if found.symbol else []
+        narrows = found.symbol is not None and not found.renames
+        keys = [list(one.key) for one in self._find_instruments(found.symbol or "")] if narrows else []
         return Moved(line, found.move_id, found.kind, found.symbol, found.day, json.dumps(keys))
 
     def at_the_time(self, bot: Bot, instrument: Instrument | None, at: str) -> list[Problem]:

@@ -109,11 +109,13 @@ def test_the_same_file_again_tells_of_a_move_once_and_leaves_it_resolved(
         ({"symbol": "NQ"}, "2026-01-09T00:00:00Z", False),
         ({"symbol": "NOBODY-KNOWS"}, "2026-01-09T00:00:00Z", True),
         ({"symbol": None}, "2026-01-09T00:00:00Z", True),
+        ({"symbol": "NQ", "activity_type": "MA"}, "2026-01-09T00:00:00Z", True),
+        ({"symbol": "NQ", "activity_type": "ACATS"}, "2026-01-09T00:00:00Z", False),
     ],
     ids=str,
 )
 def test_whom_a_move_concerns(desk: CommandLine, home: Path, change: dict[str, Any], as_of: str, concerns: bool):  # noqa: FBT001 - a table
-    """Its day, from the starting capital on; its instrument; what nobody knows may be either."""
+    """Its day, from the starting capital on; its instrument; what nobody knows or what is renamed may be any."""
     traded(desk, home)
     done(activities(desk, home, SPLIT | change))
     assert metrics(desk, as_of=as_of).code == (4 if concerns else 0)

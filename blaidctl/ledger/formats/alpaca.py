@@ -30,6 +30,8 @@ COIN_FEES = frozenset({"CFEE"})
 #: Activities that change a position though nothing was executed: the ledger does not know of them.
 MOVES = frozenset({"ACATS", "JNLS", "MA", "NC", "OPASN", "OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD", "OPXRC", "REORG",
                    "SC", "SPIN", "SPLIT", "SSO", "SSP", "VOF"})  # fmt: skip
+#: Of them, those that leave what was held as it was called: its symbol says whom they concern.
+SAME_SYMBOL = frozenset({"ACATS", "JNLS", "OPEXP", "SPLIT"})
 #: The Options Clearing Corporation's symbols: root, date, C or P, strike.
 _OPTION = re.compile(r"[A-Z0-9]{1,6}[0-9]{6}[CP][0-9]{8}", re.ASCII)
 _SIDES = {"sell_short": "sell", "sell_short_exempt": "sell"}
@@ -54,7 +56,8 @@ def _record(ordinal: int, given: dict[str, Any]) -> Record:
     if given.get("status") == "canceled":
         return Skipped(ordinal, f"activity {kind} was canceled")
     day = given.get("date") or given.get("transaction_time")
-    moved = move(kind, account=None, symbol=given.get("symbol"), day=day, own_id=given.get("id"))
+    moved = move(kind, account=None, symbol=given.get("symbol"), day=day, own_id=given.get("id"),
+                 renames=kind not in SAME_SYMBOL)  # fmt: skip
     return Skipped(ordinal, f"activity {kind} changes a position without an execution", moved)
 
 

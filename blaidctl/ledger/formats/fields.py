@@ -193,14 +193,16 @@ _SILENT = dict.fromkeys(
 )  # fmt: skip
 
 
-def move(kind: str, *, account: Any, symbol: Any, day: Any, own_id: Any) -> Move:
+def move(  # noqa: PLR0913 - each by its name
+    kind: str, *, account: Any, symbol: Any, day: Any, own_id: Any, renames: bool
+) -> Move:
     """Return a move of a position as far as its record tells of it: nothing in it is worth refusing a file."""
     said = {name: str(value).strip() for name, value in (("account", account), ("symbol", symbol)) if value}
     found = _DAY.match(str(day or ""))
     on = "-".join(found.groups()) if found else None
     named = str(own_id or "").strip() or " ".join(filter(None, (kind, said.get("symbol"), on)))
     storable = "".join(char if char.isprintable() else "?" for char in named)
-    return Move(kind, said.get("account"), said.get("symbol"), on, storable[: LONGEST["external_id"]])
+    return Move(kind, said.get("account"), said.get("symbol"), on, storable[: LONGEST["external_id"]], renames)
 
 
 def described(value: Any) -> str:

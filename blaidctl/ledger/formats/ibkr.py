@@ -36,6 +36,9 @@ SUMS = {"Order": "an order", "SymbolSummary": "a sum by symbol", "AssetSummary":
         "Lot": "a closed lot", "WashSale": "a wash sale"}  # fmt: skip
 #: Elements that change a position though nothing was executed.
 MOVES = frozenset({"CorporateAction", "OptionEAE", "Transfer", "TradeTransfer"})
+#: Of what may leave something else behind than was held, the types that do not: splits, stock dividends, expirations.
+_SAME_SYMBOL = {"CorporateAction": frozenset({"FS", "RS", "HD", "SD"}), "OptionEAE": frozenset({"Expiration"})}
+_TYPE = {"CorporateAction": "type", "OptionEAE": "transactionType"}
 _MOVE_DAYS, _MOVE_IDS = ("dateTime", "tradeDate", "date", "reportDate"), ("transactionID", "tradeID", "actionID")
 #: Kinds of cash transactions that are paid for service.
 FEES = frozenset({"Other Fees", "Commission Adjustments", "Advisor Fees", "Broker Fees"})
@@ -272,6 +275,7 @@ def _moved(line: int, name: str, given: Mapping[str, str], account: str) -> Skip
             symbol=symbol,
             day=next((value for key in _MOVE_DAYS if (value := _given(given, key))), None),
             own_id=next((value for key in _MOVE_IDS if (value := _given(given, key))), None),
+            renames=name in _SAME_SYMBOL and given.get(_TYPE[name]) not in _SAME_SYMBOL[name],
         ),
     )
 

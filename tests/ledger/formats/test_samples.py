@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal as D  # noqa: N817 - the expected figures stand in columns
 from typing import TYPE_CHECKING
 
+import pytest
+
 from blaidctl.ledger.fills import AccountFee, Fill, Move, Skipped
 from blaidctl.ledger.vocabulary import Side
 from tests.ledger.formats.samples import DATA, database, fills, reasons, records, sample
@@ -167,10 +169,43 @@ def test_a_flex_query_gives_executions_a_reversal_and_a_fee():
     assert len(found) == 10
 
 
+@pytest.mark.parametrize(
+    ("element", "renames"),
+    [
+        ('CorporateAction type="FS"', False),
+        ('CorporateAction type="TC"', True),
+        ("CorporateAction", True),
+        ('OptionEAE transactionType="Expiration"', False),
+        ('OptionEAE transactionType="Assignment"', True),
+        ('Transfer type="ACATS"', False),
+    ],
+)
+def test_what_is_held_may_be_something_else_after_a_corporate_action(
+    element: str,
+    renames: bool,  # noqa: FBT001 - a table
+    tmp_path: Path,
+):
+    (skipped,) = records("ibkr", flex(tmp_path, f'{element} symbol="ES" date="2026-01-05" transactionID="7"'))
+    assert skipped.move == Move(element.split(maxsplit=1)[0], "U1", "ES", "2026-01-05", "7", renames)
+
+
+def flex(folder: Path, element: str) -> Path:
+    """Write a Flex query of one element."""
+    path = folder / "flex.xml"
+    statement = f'<FlexStatement accountId="U1"><{element} /></FlexStatement>'
+    path.write_text(f"<FlexQueryResponse>{statement}</FlexQueryResponse>")
+    return path
+
+
+def test_a_transfer_of_cash_moves_no_position(tmp_path: Path):
+    (skipped,) = records("ibkr", flex(tmp_path, 'Transfer symbol="--" cashTransfer="500" transactionID="7"'))
+    assert (skipped.move, skipped.why) == (None, "Transfer of cash is no execution")
+
+
 def test_a_real_assignment_at_price_0_is_refused_and_a_transfer_told():
     refusal, transfer = sample("ibkr-ibflex.xml", "ibkr", timezone="America/New_York")
     assert reasons([refusal]) == ["tradePrice: a price of 0 is none: nothing can be computed from it"]
-    moved = Move("TradeTransfer", "U123456", "ADGI", "2011-08-19", "599063639")
+    moved = Move("TradeTransfer", "U123456", "ADGI", "2011-08-19", "599063639", renames=False)
     assert transfer == Skipped(8, "TradeTransfer changes a position without an execution", moved)
 
 
