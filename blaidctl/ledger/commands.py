@@ -186,6 +186,8 @@ def reverse(
 def resolve(
     account: Annotated[str, typer.Argument(metavar="ACCOUNT")],
     moves: Annotated[list[str], typer.Argument(metavar="MOVE…", help="As `ledger events` names them.")],
+    *,
+    bot: Annotated[str | None, typer.Option("--bot", help="Of this bot only; else of all.", metavar="BOT")] = None,
     reason: Annotated[str, typer.Option("--reason", help="What was done; kept in the audit entry.", metavar="TEXT")],
     trace_id: TraceId = None,
     request_id: RequestIdOption = None,
@@ -195,13 +197,14 @@ def resolve(
 ) -> int:
     """Say that a split, a transfer or an exercise is accounted for: booked as fills, or nothing that a bot held.
 
-    Until then the bots of the account that trade its instrument have no figures: METRICS_INCOMPLETE names the move.
+    Until then the bots of the account that it may concern have no figures: METRICS_INCOMPLETE names the move. Without
+    --bot it is accounted for in the books of every bot of the account.
 
-    Example: blaidctl ledger resolve ib-1 20240610::split-1 --reason "booked as S1 and S2: 4 for 1"
+    Example: blaidctl ledger resolve ib-1 SPLIT:s1~9f2b4c6d8e01 --bot momo-1 --reason "booked as S1 and S2: 4 for 1"
 
     Writes: an event for each move, one audit entry.
 
-    Exit: 0 resolved, or so already; 2 input; 3 unknown account or move; 8 no database. Again: safe.
+    Exit: 0 resolved, or so already; 2 input; 3 unknown account, bot or move; 8 no database. Again: safe.
     """
     return run("ledger resolve", locals())
 

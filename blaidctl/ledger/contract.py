@@ -182,7 +182,9 @@ class ResolveMoves(Act):
     """Say that changes of positions without an execution are accounted for."""
 
     account: LookupId
-    moves: Annotated[list[VenueId], Field(min_length=1, max_length=100)]
+    moves: Annotated[list[VenueId], Field(min_length=1, max_length=1_000)]
+    #: Only of this bot; None: of every bot of the account.
+    bot: LookupId | None = None
     reason: Reason
 
 
@@ -202,6 +204,7 @@ class ResolvedMoves(Result):
     table_of: ClassVar = "moves"
     columns: ClassVar = ("move_id", "kind", "symbol", "day", "effect")
     account_id: str
+    bot_id: str | None
     moves: list[ResolvedMove]
 
 

@@ -83,13 +83,13 @@ class Move:
 
     #: What the source calls it.
     kind: str
+    #: Kind, the source's own id, and a digest of what is said: another word under a known id is another move.
+    move_id: str
     account: str | None
     #: None: the source does not say which; then it may be any.
     symbol: str | None
     #: The day, YYYY-MM-DD; None: the source does not say.
     day: str | None
-    #: The source's own id, or what tells it from others.
-    move_id: str
     #: Whether what is held may be something else afterwards (a merger, a new name): then the symbol narrows nothing.
     renames: bool
 

@@ -343,7 +343,7 @@ class _Import:
                 self._part(done, number, entries)
             written += len(entries)
             told(written)
-        if done.parts_written:
+        if done.parts_written and not done.replayed:
             # Whoever was cut off after a part with fills after a kill never heard of them: who finishes it does.
             done.after_kill.update(late)
 

@@ -36,8 +36,8 @@ _MENDS = {
         " series that came without its number is imported again with --sequence N."
     ),
     "ledger_events": (
-        "Book what each did as fills of your own, or find that it did nothing to this bot (runbooks/ledger.md); then"
-        " say so: `blaidctl ledger resolve {account} MOVE --reason WHAT`."
+        "Book what each did to {bot} as fills of your own, or find that it did nothing to it (runbooks/ledger.md); then"
+        " say so: `blaidctl ledger resolve {account} MOVE --bot {bot} --reason WHAT`."
     ),
     "trades": (
         "Import the fills that are missing: `blaidctl ledger import FILE --account {account}`; take back a wrong one:"
@@ -57,14 +57,16 @@ _MENDS = {
 }
 
 
-def refuse(ledger: Ledger, problems: Iterable[rules.Problem] = (), checks: Sequence[str] = ()) -> None:
+def refuse(
+    ledger: Ledger, problems: Iterable[rules.Problem] = (), checks: Sequence[str] = (), *, despite_moves: bool = False
+) -> None:
     """Raise METRICS_INCOMPLETE with every missing row, if there is any."""
     found = [
         *_no_fills(ledger),
         *_parts(ledger.imports),
         *_gaps(ledger.imports),
         *_rows(ledger),
-        *_moves(ledger),
+        *(() if despite_moves else _moves(ledger)),
         *(line for problem in problems for line in _told(ledger, problem)),
         *_reported(ledger),
         *(reason for check in checks for reason in _asked(ledger, check)),
@@ -141,8 +143,8 @@ def _rows(ledger: Ledger) -> Iterator[str]:
 
 def _moves(ledger: Ledger) -> Iterator[str]:
     """Name the splits, transfers and the like that nobody has accounted for: lots behind them are not the broker's."""
-    for row in ledger.open_moves:
-        yield f"ledger_events: {moves.said(row['metadata'])} is not accounted for (import {row['import_id']})"
+    for import_id, move in ledger.open_moves:
+        yield f"ledger_events: {moves.said(move)} is not accounted for (import {import_id})"
 
 
 def _told(ledger: Ledger, problem: rules.Problem) -> Iterator[str]:

@@ -6,7 +6,6 @@ at the time of the fill is asked of that time. What is another's is told apart f
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -102,14 +101,12 @@ class Judge:
         return Fee(found.line, bot.id, text_of(found.amount), currency, at, found.external_id, found.note)
 
     def move(self, line: int, found: Move) -> Moved | list[Problem]:
-        """Return a change of a position with the instruments that it may be of, or why it is not this account's."""
+        """Return a change of a position, or why it is not this account's."""
         problems: list[Problem] = []
         self._not_this_account(found.account, problems)
         if problems:
             return problems
-        narrows = found.symbol is not None and not found.renames
-        keys = [list(one.key) for one in self._find_instruments(found.symbol or "")] if narrows else []
-        return Moved(line, found.move_id, found.kind, found.symbol, found.day, json.dumps(keys))
+        return Moved(line, found.move_id, found.kind, found.symbol, found.day, int(found.renames))
 
     def at_the_time(self, bot: Bot, instrument: Instrument | None, at: str) -> list[Problem]:
         """Return what held then and speaks against a fill: its owner, its link, its instrument."""

@@ -88,17 +88,20 @@ def compute(  # noqa: PLR0913 - what a number depends on, each by name
     basis: Basis = Basis.REALIZED,
     version: int | None = None,
     on_points: OnPoints | None = None,
+    despite_moves: bool = False,
 ) -> Computed:
     """Compute one bot's figures on one account, or raise MetricsIncomplete with every missing row.
 
-    `on_points` takes the equity curve while it is made, also when the figures are refused in the end.
+    `on_points` takes the equity curve while it is made, also when the figures are refused in the end. `despite_moves`
+    is for whoever holds the figures against a statement: whether a move is booked is what they want to know.
     """
     ledger = opened(tx, bot_id, account_id, as_of=as_of, instance=instance, version=version)
     question = _question(ledger, lot_method, basis)
     fills = hashing.FillsHash(ledger.bot_id, ledger.account_id, places=ledger.places)
     with ledger.fills() as batches:
         answer = engine.compute(question, fills.tap(_counted(tx, ledger, batches)), on_points)
-    incomplete.refuse(ledger, answer.problems, _checks() if version is None else ())
+    checks = _checks() if version is None else ()
+    incomplete.refuse(ledger, answer.problems, checks, despite_moves=despite_moves)
     assert answer.figures is not None, "no problem and no figures"  # noqa: S101 - the engine's own promise
     inputs = _inputs(ledger, question, fills)
     return Computed(

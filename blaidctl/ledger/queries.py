@@ -123,7 +123,7 @@ REVERSAL = Query("SELECT id, import_id, venue_trade_id FROM trades WHERE reverse
 LAST_IDS = Query("SELECT venue_trade_id FROM trades WHERE account_id = :account_id ORDER BY venue_trade_id LIMIT 20000")
 
 MOVES = Query("""
-    SELECT event, metadata FROM ledger_events
+    SELECT event, bot_id, metadata FROM ledger_events
      WHERE account_id = :account_id AND event IN ('POSITION_MOVED', 'MOVE_RESOLVED') ORDER BY id
 """)
 
@@ -135,6 +135,9 @@ _FLOW = """
       FROM capital_flows f LEFT JOIN capital_flows r ON r.replaces_id = f.id
 """
 #: What stands where a flow would stand: the INITIAL in force, what replaced the same flow, what has the broker's id.
+INITIALS = Query(f"""{_FLOW}
+     WHERE f.kind = 'INITIAL' AND f.bot_id = :bot_id AND f.account_id = :account_id ORDER BY f.id
+""")
 FLOWS_THERE = Query(f"""{_FLOW}
      WHERE (:initial = 1 AND f.kind = 'INITIAL' AND f.bot_id = :bot_id AND f.account_id = :account_id
             AND r.id IS NULL)

@@ -11,7 +11,9 @@ the ledger of no moment.
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,12 @@ from blaidctl.core import stream
 from blaidctl.core.sql import Query
 from blaidctl.core.types import time_text
 from blaidctl.instruments import timetable
-from blaidctl.ledger import moves, rules
+from blaidctl.ledger import facts, moves, rules
 from blaidctl.ledger.calendar import Calendar
 from blaidctl.ledger.vocabulary import FlowKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -52,7 +54,7 @@ LATER_IMPORTS = Query("""
        AND EXISTS (SELECT 1 FROM audit_log l WHERE l.act_id = x.act_id AND l.seq > :version) ORDER BY id
 """)
 MOVES = Query(f"""
-    SELECT event, import_id, metadata FROM ledger_events x
+    SELECT event, bot_id, import_id, metadata FROM ledger_events x
      WHERE account_id = :account_id AND event IN ('POSITION_MOVED', 'MOVE_RESOLVED') AND {_KNOWN} ORDER BY id
 """)
 #: A flow counts until its replacement is known, whatever moment that one is of; a replacement of 0 says that there was
@@ -73,7 +75,9 @@ MARKS = Query(f"""
        AND at >= :since_at AND at <= :as_of AND {_KNOWN} ORDER BY at
 """)
 _OF_KEY = "exchange = :exchange AND symbol = :symbol AND asset_class = :asset_class"
-INSTRUMENT = Query(f"SELECT currency, point_value, price_magnifier, session FROM instruments WHERE {_OF_KEY}")
+INSTRUMENT = Query(
+    f"SELECT venue_symbol, currency, point_value, price_magnifier, session FROM instruments WHERE {_OF_KEY}"
+)
 #: The first change behind the version says what stood before it.
 CHANGED_SINCE = Query(f"""
     SELECT before FROM instrument_events x WHERE {_OF_KEY}
@@ -97,6 +101,7 @@ WRITTEN = Query("""
 _BOOK = "FROM trades WHERE bot_id = :bot_id AND account_id = :account_id"
 _NOT_8 = "(quantity_8 IS NULL OR price_8 IS NULL OR (fee IS NOT NULL AND fee_8 IS NULL))"
 
+_DAY = timedelta(days=1)
 #: Of fills: few enough to stay in a cache (a tenth faster than thousands); a server is asked for more at once.
 _BATCH_ROWS = {"sqlite": 512, "postgresql": stream.BATCH_ROWS}
 
@@ -251,17 +256,24 @@ class Ledger:
         return self.tx.fetch(IMPORTS, account_id=self.account_id, version=self.version)
 
     @property
-    def open_moves(self) -> list[Row]:
+    def open_moves(self) -> list[tuple[int | None, Mapping[str, Any]]]:
         """What changed a position without an execution, is of something traded here, and is not accounted for."""
-        traded = {row[:3] for row in self._named}
-        since, until = time_text(self.since)[:10] if self.since else "", time_text(self.as_of)[:10]
-        found = []
-        for row in moves.open_moves(self.tx.fetch(MOVES, account_id=self.account_id, version=self.version)):
-            move = row["metadata"]
-            concerns = not move["instruments"] or any(tuple(key) in traded for key in move["instruments"])
-            if concerns and (move["day"] is None or since <= move["day"] <= until):
-                found.append(row)
-        return found
+        symbols = {key[1] for key in self._instruments} | {row["venue_symbol"] for row in self._instruments.values()}
+        # Its day is one of some zone: what may be a day early or late still counts.
+        since = (self.since - _DAY).date().isoformat() if self.since else ""
+        until = (self.as_of + _DAY).date().isoformat()
+        rows = self.tx.fetch(MOVES, account_id=self.account_id, version=self.version)
+        return [
+            (import_id, move)
+            for import_id, move in moves.open_moves(rows, self.bot_id)
+            if moves.concerns(move, symbols, self._is_known)
+            and ((day := move.get("day")) is None or since <= day <= until)
+        ]
+
+    @cached_property
+    def _is_known(self) -> Callable[[str], bool]:
+        """Whether a symbol stands for any instrument, asked once each."""
+        return functools.cache(lambda symbol: bool(facts.instruments(self.tx.connection, symbol)))
 
     @cached_property
     def flows(self) -> list[rules.Flow]:
@@ -368,7 +380,7 @@ def _as_it_was(before: Mapping[str, Any] | None) -> Row | None:
     if before is None:
         return None
     exact = {name: decimals.exact(before[name]) for name in ("point_value", "price_magnifier")}
-    return {"currency": before["currency"], "session": before["session"], **exact}
+    return {name: before[name] for name in ("venue_symbol", "currency", "session")} | exact
 
 
 def head(tx: Tx) -> int:

@@ -167,6 +167,7 @@ def _computed(tx: Tx, request: read_contract.Reconcile, told: Statement) -> metr
         as_of=told.until or tx.now,
         instance=told.instance,
         lot_method=request.lot_method,
+        despite_moves=True,
     )
 
 

@@ -216,8 +216,18 @@ def _same_flow(tx: Tx, values: dict[str, Any]) -> Row | None:
     compared = _SAID if replaces is None else (*_SAID, "replaces_id")
     for there in found:
         if any(there[name] != values[name] for name in compared):
+            if replaces is None and (earlier := _replaced_initial(tx, values)) is not None:
+                return earlier
             raise _taken(tx, there, values)
     return found[0] if found else None
+
+
+def _replaced_initial(tx: Tx, values: dict[str, Any]) -> Row | None:
+    """Return the INITIAL that said the same and was replaced: a script that runs again undoes no correction."""
+    if values["kind"] != FlowKind.INITIAL:
+        return None
+    earlier = tx.fetch(queries.INITIALS, bot_id=values["bot_id"], account_id=values["account_id"])
+    return next((flow for flow in earlier if all(flow[name] == values[name] for name in _SAID)), None)
 
 
 def _taken(tx: Tx, there: Row, values: dict[str, Any]) -> errors.LedgerConflict:

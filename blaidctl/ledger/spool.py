@@ -71,8 +71,8 @@ class Moved(NamedTuple):
     kind: str
     symbol: str | None
     day: str | None
-    #: What the symbol may mean here, as a JSON array of keys; `[]`: nothing that we know, so that it may be anything.
-    instruments: str
+    #: 1: what is held may be called something else behind it.
+    renames: int
 
 
 class Refused(NamedTuple):
@@ -86,6 +86,8 @@ class Refused(NamedTuple):
 #: How many reasons for skipping are told apart: a file may make up as many as it has records.
 MOST_REASONS = 50
 OTHER_REASONS = "other reasons"
+#: Changes of positions in one source: they are written in one transaction, which a kill waits for.
+MOST_MOVES = 2_000
 #: How many refusals of each error are kept to be named; all are counted.
 MOST_NAMED = 1_000
 #: Rows that are written to the disk at once.
@@ -148,6 +150,9 @@ class Spool:
     def add_move(self, moved: Moved) -> None:
         """Keep a change of a position; one that is told twice is one."""
         self.moved += 1
+        if self.moved > MOST_MOVES:
+            self.refuse(moved.line, "", f"is one of more than {MOST_MOVES} changes of positions: split the source")
+            return
         with _on_disk():
             self._disk.execute(f"INSERT OR IGNORE INTO moves VALUES ({', '.join('?' * len(Moved._fields))})", moved)
 

@@ -140,9 +140,11 @@ def test_again_is_safe_and_a_second_replacement_is_a_conflict_that_names_the_fir
     assert "capital flow 1 was replaced by flow 2: INITIAL 25000 USD" in other["message"]
     assert "`--replaces 2`" in other["next_steps"][0]
     # What does not count any more is not said to be there.
-    stale = refused(flow(desk, "INITIAL", "2500"), 4, "LEDGER_CONFLICT")
-    assert "capital flow 2 stands there: INITIAL 25000 USD" in stale["message"]
-    assert "`--replaces 2`" in stale["next_steps"][0]
+    stale = recorded(flow(desk, "INITIAL", "2500"))
+    assert stale == first | {"effect": "EXISTS", "replaced_by": 2}, "a script that runs again undoes no correction"
+    other = refused(flow(desk, "INITIAL", "2600"), 4, "LEDGER_CONFLICT")
+    assert "capital flow 2 stands there: INITIAL 25000 USD" in other["message"]
+    assert "`--replaces 2`" in other["next_steps"][0]
 
     third = recorded(flow(desk, "INITIAL", "26000", "--replaces", "2"))
     again = recorded(flow(desk, "INITIAL", "25000", "--replaces", "1"))

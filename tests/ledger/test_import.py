@@ -320,6 +320,9 @@ def test_a_fill_after_the_kill_is_kept_flagged_and_said_aloud(desk: CommandLine,
     assert (event["event"], event["severity"], event["metadata"]["count"]) == ("FILL_AFTER_KILL", "SEV1", 2)
     assert event["metadata"]["venue_trade_ids"] == ["T2", "T3"]
     assert take(desk, path).code == 0, "said once: nothing is new any more"
+    late = write(home, rows({"executed_at": now(3)}, start=4), "late.csv")
+    for _ in range(2):  # the second time it is the stored answer
+        assert take(desk, late, "--request-id", "cron-1").json["result"]["after_kill"] == 1
     done(desk("resurrect", "momo-1", *BACK))
     done(take(desk, write(home, rows({"executed_at": now(3)}, start=9), "alive.csv")))
     verified(desk)

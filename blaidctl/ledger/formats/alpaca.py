@@ -30,8 +30,13 @@ COIN_FEES = frozenset({"CFEE"})
 #: Activities that change a position though nothing was executed: the ledger does not know of them.
 MOVES = frozenset({"ACATS", "JNLS", "MA", "NC", "OPASN", "OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD", "OPXRC", "REORG",
                    "SC", "SPIN", "SPLIT", "SSO", "SSP", "VOF"})  # fmt: skip
-#: Of them, those that leave what was held as it was called: its symbol says whom they concern.
-SAME_SYMBOL = frozenset({"ACATS", "JNLS", "OPEXP", "SPLIT"})
+#: Activities that are money alone, though some name a symbol and how much of it was held.
+CASH = frozenset({"CSD", "CSR", "CSW", "DIV", "DIVCGL", "DIVCGS", "DIVFT", "DIVNRA", "DIVROC", "DIVTW", "DIVTXEX",
+                  "INT", "INTNRA", "INTTW", "JNL", "JNLC"})  # fmt: skip
+#: Of a dividend that is paid in shares.
+SHARE_DIVIDEND = "SDIV"
+#: Of the activities that move, those that leave what was held as it was called: its symbol says whom they concern.
+SAME_SYMBOL = frozenset({"ACATS", "DIV", "JNLS", "OPEXP", "SPLIT"})
 #: The Options Clearing Corporation's symbols: root, date, C or P, strike.
 _OPTION = re.compile(r"[A-Z0-9]{1,6}[0-9]{6}[CP][0-9]{8}", re.ASCII)
 _SIDES = {"sell_short": "sell", "sell_short_exempt": "sell"}
@@ -47,18 +52,26 @@ def _record(ordinal: int, given: dict[str, Any]) -> Record:
     kind = given.get("activity_type")
     if kind == "FILL":
         return _fill(ordinal, given)
-    if not isinstance(kind, str) or not kind.isalpha():
+    if not isinstance(kind, str) or not (kind.isalpha() and kind.isupper()):
         return Refusal(ordinal, (f"activity_type: {shown(kind)} is none" if kind else "activity_type: is missing",))
     if kind in FEES | COIN_FEES:
         return _fee(ordinal, kind, given)
-    if kind not in MOVES:
+    if not _moves(kind, given):
         return Skipped(ordinal, f"activity {kind[:16]} is no execution")
     if given.get("status") == "canceled":
-        return Skipped(ordinal, f"activity {kind} was canceled")
+        return Skipped(ordinal, f"activity {kind[:16]} was canceled")
     day = given.get("date") or given.get("transaction_time")
-    moved = move(kind, account=None, symbol=given.get("symbol"), day=day, own_id=given.get("id"),
-                 renames=kind not in SAME_SYMBOL)  # fmt: skip
-    return Skipped(ordinal, f"activity {kind} changes a position without an execution", moved)
+    symbol, quantity = given.get("symbol"), given.get("qty")
+    renames = kind not in SAME_SYMBOL
+    moved = move(kind, own_id=given.get("id"), account=None, symbol=symbol, quantity=quantity, day=day, renames=renames)
+    return Skipped(ordinal, f"activity {kind[:16]} changes a position without an execution", moved)
+
+
+def _moves(kind: str, given: dict[str, Any]) -> bool:
+    """Say whether an activity changes what is held; one that nobody knows does when it names how much of what."""
+    if kind in CASH:
+        return given.get("activity_sub_type") == SHARE_DIVIDEND
+    return kind in MOVES or bool(given.get("symbol") and given.get("qty") not in {None, "", "0", 0})
 
 
 def _fill(ordinal: int, given: dict[str, Any]) -> Fill | Refusal:

@@ -6,6 +6,7 @@ decimal text is taken and the fill is marked as not exact. A time has a zone, or
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -35,7 +36,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: No venue that counts milliseconds is older than Bitcoin; a smaller number counts seconds.
 _FIRST_MS = datetime(2009, 1, 1, tzinfo=UTC)
 _DAY_END = time(23, 59, 59)
-_DAY = re.compile(r"([0-9]{4})-?([01][0-9])-?([0-3][0-9])", re.ASCII)
+#: A day, alone or before a time.
+_DAY = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?:[T;, ].{0,40})?", re.ASCII)
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
+_UNPRINTABLE = re.compile(r"[^\x21-\x7e]", re.ASCII)
+#: Of the parts of a move's id before its digest.
+_LONGEST_NAME = 80
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 OPPOSITE = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}
 
@@ -194,15 +200,33 @@ _SILENT = dict.fromkeys(
 
 
 def move(  # noqa: PLR0913 - each by its name
-    kind: str, *, account: Any, symbol: Any, day: Any, own_id: Any, renames: bool
+    kind: str, *, own_id: Any, account: Any, symbol: Any, quantity: Any, day: Any, renames: bool
 ) -> Move:
     """Return a move of a position as far as its record tells of it: nothing in it is worth refusing a file."""
-    said = {name: str(value).strip() for name, value in (("account", account), ("symbol", symbol)) if value}
-    found = _DAY.match(str(day or ""))
-    on = "-".join(found.groups()) if found else None
-    named = str(own_id or "").strip() or " ".join(filter(None, (kind, said.get("symbol"), on)))
-    storable = "".join(char if char.isprintable() else "?" for char in named)
-    return Move(kind, said.get("account"), said.get("symbol"), on, storable[: LONGEST["external_id"]], renames)
+    said = [str(value or "") for value in (kind, own_id, account, symbol, quantity, day)]
+    digest = hashlib.sha256("\x1f".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    names = [_UNPRINTABLE.sub("?", part)[:_LONGEST_NAME] for part in (kind, said[1] or said[3]) if part]
+    plain = _clean(symbol)
+    # Whoever cannot name a symbol cannot say whom it concerns.
+    return Move(kind, f"{':'.join(names)}~{digest}", _clean(account), plain, _calendar_day(day), renames or not plain)
+
+
+def _clean(value: Any) -> str | None:
+    """Return a name that can be stored and shown as it is; None where it is none."""
+    text = str(value or "").strip()
+    return text if 0 < len(text) <= LONGEST["symbol"] and text.isprintable() else None
+
+
+def _calendar_day(value: Any) -> str | None:
+    """Return a day as YYYY-MM-DD; None where it is none, or one that no market knew."""
+    found = _DAY.fullmatch(str(value or ""))
+    if found is None:
+        return None
+    try:
+        day = date(*map(int, found.groups()))
+    except ValueError:
+        return None
+    return day.isoformat() if _FIRST_YEAR <= day.year <= _LAST_YEAR else None
 
 
 def described(value: Any) -> str:

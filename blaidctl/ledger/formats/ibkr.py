@@ -35,7 +35,7 @@ ROOT = "FlexQueryResponse"
 SUMS = {"Order": "an order", "SymbolSummary": "a sum by symbol", "AssetSummary": "a sum by asset class",
         "Lot": "a closed lot", "WashSale": "a wash sale"}  # fmt: skip
 #: Elements that change a position though nothing was executed.
-MOVES = frozenset({"CorporateAction", "OptionEAE", "Transfer", "TradeTransfer"})
+MOVES = frozenset({"CorporateAction", "OptionEAE", "StockGrantActivity", "Transfer", "TradeTransfer"})
 #: Of what may leave something else behind than was held, the types that do not: splits, stock dividends, expirations.
 _SAME_SYMBOL = {"CorporateAction": frozenset({"FS", "RS", "HD", "SD"}), "OptionEAE": frozenset({"Expiration"})}
 _TYPE = {"CorporateAction": "type", "OptionEAE": "transactionType"}
@@ -140,7 +140,7 @@ class _Reader:
             return _cash(self._line, given, self._account, self._zone)
         if name in SUMS:
             return Skipped(self._line, f"{SUMS[name]} sums up what the executions say")
-        if name in MOVES:
+        if name in MOVES and given:  # without attributes it is a section of the same name
             return _moved(self._line, name, given, self._account)
         return None
 
@@ -266,18 +266,16 @@ def _moved(line: int, name: str, given: Mapping[str, str], account: str) -> Skip
     symbol = _given(given, "symbol")
     if symbol is None and _given(given, "cashTransfer") is not None:
         return Skipped(line, f"{name} of cash is no execution")
-    return Skipped(
-        line,
-        f"{name} changes a position without an execution",
-        move(
-            name,
-            account=given.get("accountId") or account,
-            symbol=symbol,
-            day=next((value for key in _MOVE_DAYS if (value := _given(given, key))), None),
-            own_id=next((value for key in _MOVE_IDS if (value := _given(given, key))), None),
-            renames=name in _SAME_SYMBOL and given.get(_TYPE[name]) not in _SAME_SYMBOL[name],
-        ),
+    found = move(
+        name,
+        own_id=next((f"{key}={value}" for key in _MOVE_IDS if (value := _given(given, key))), None),
+        account=given.get("accountId") or account,
+        symbol=symbol,
+        quantity=_given(given, "quantity"),
+        day=next((value for key in _MOVE_DAYS if (value := _given(given, key))), None),
+        renames=name in _SAME_SYMBOL and given.get(_TYPE[name]) not in _SAME_SYMBOL[name],
     )
+    return Skipped(line, f"{name} changes a position without an execution", found)
 
 
 def _cash_moment(draft: Draft, given: Mapping[str, str], zone: ZoneInfo | None) -> datetime | None:

@@ -186,7 +186,9 @@ def test_what_is_held_may_be_something_else_after_a_corporate_action(
     tmp_path: Path,
 ):
     (skipped,) = records("ibkr", flex(tmp_path, f'{element} symbol="ES" date="2026-01-05" transactionID="7"'))
-    assert skipped.move == Move(element.split(maxsplit=1)[0], "U1", "ES", "2026-01-05", "7", renames)
+    kind = element.split(maxsplit=1)[0]
+    assert skipped.move == Move(kind, skipped.move.move_id, "U1", "ES", "2026-01-05", renames)
+    assert skipped.move.move_id.startswith(f"{kind}:transactionID=7~")
 
 
 def flex(folder: Path, element: str) -> Path:
@@ -205,8 +207,10 @@ def test_a_transfer_of_cash_moves_no_position(tmp_path: Path):
 def test_a_real_assignment_at_price_0_is_refused_and_a_transfer_told():
     refusal, transfer = sample("ibkr-ibflex.xml", "ibkr", timezone="America/New_York")
     assert reasons([refusal]) == ["tradePrice: a price of 0 is none: nothing can be computed from it"]
-    moved = Move("TradeTransfer", "U123456", "ADGI", "2011-08-19", "599063639", renames=False)
-    assert transfer == Skipped(8, "TradeTransfer changes a position without an execution", moved)
+    assert transfer.why == "TradeTransfer changes a position without an execution"
+    move_id = transfer.move.move_id
+    assert transfer.move == Move("TradeTransfer", move_id, "U123456", "ADGI", "2011-08-19", renames=False)
+    assert move_id.startswith("TradeTransfer:tradeID=599063639~")
 
 
 def test_a_freqtrade_order_is_a_fill_with_the_fee_that_is_its_own(tmp_path: Path):
