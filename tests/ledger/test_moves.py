@@ -151,6 +151,7 @@ def test_two_rows_of_one_merger_are_two_moves(desk: CommandLine, home: Path):
         ({"symbol": "NQ", "activity_type": "ACATS"}, "2026-01-09T00:00:00Z", False),
         ({"activity_type": "STKDIV"}, "2026-01-09T00:00:00Z", True),
         ({"activity_type": "STKDIV", "qty": "0"}, "2026-01-09T00:00:00Z", False),
+        ({"activity_type": "STKDIV", "qty": ["0"]}, "2026-01-09T00:00:00Z", True),
         ({"activity_type": "DIV"}, "2026-01-09T00:00:00Z", False),
         ({"activity_type": "DIV", "activity_sub_type": "SDIV"}, "2026-01-09T00:00:00Z", True),
     ],

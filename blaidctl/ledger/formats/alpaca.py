@@ -39,6 +39,7 @@ SHARE_DIVIDEND = "SDIV"
 SAME_SYMBOL = frozenset({"ACATS", "DIV", "JNLS", "OPEXP", "SPLIT"})
 #: The Options Clearing Corporation's symbols: root, date, C or P, strike.
 _OPTION = re.compile(r"[A-Z0-9]{1,6}[0-9]{6}[CP][0-9]{8}", re.ASCII)
+_KIND = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _SIDES = {"sell_short": "sell", "sell_short_exempt": "sell"}
 
 
@@ -52,26 +53,26 @@ def _record(ordinal: int, given: dict[str, Any]) -> Record:
     kind = given.get("activity_type")
     if kind == "FILL":
         return _fill(ordinal, given)
-    if not isinstance(kind, str) or not (kind.isalpha() and kind.isupper()):
+    if not isinstance(kind, str) or not _KIND.fullmatch(kind):
         return Refusal(ordinal, (f"activity_type: {shown(kind)} is none" if kind else "activity_type: is missing",))
     if kind in FEES | COIN_FEES:
         return _fee(ordinal, kind, given)
     if not _moves(kind, given):
-        return Skipped(ordinal, f"activity {kind[:16]} is no execution")
+        return Skipped(ordinal, f"activity {kind} is no execution")
     if given.get("status") == "canceled":
-        return Skipped(ordinal, f"activity {kind[:16]} was canceled")
+        return Skipped(ordinal, f"activity {kind} was canceled")
     day = given.get("date") or given.get("transaction_time")
     symbol, quantity = given.get("symbol"), given.get("qty")
     renames = kind not in SAME_SYMBOL
     moved = move(kind, own_id=given.get("id"), account=None, symbol=symbol, quantity=quantity, day=day, renames=renames)
-    return Skipped(ordinal, f"activity {kind[:16]} changes a position without an execution", moved)
+    return Skipped(ordinal, f"activity {kind} changes a position without an execution", moved)
 
 
 def _moves(kind: str, given: dict[str, Any]) -> bool:
     """Say whether an activity changes what is held; one that nobody knows does when it names how much of what."""
     if kind in CASH:
         return given.get("activity_sub_type") == SHARE_DIVIDEND
-    return kind in MOVES or bool(given.get("symbol") and given.get("qty") not in {None, "", "0", 0})
+    return kind in MOVES or bool(given.get("symbol") and str(given.get("qty") or "").strip("-0."))
 
 
 def _fill(ordinal: int, given: dict[str, Any]) -> Fill | Refusal:
