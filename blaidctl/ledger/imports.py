@@ -156,6 +156,8 @@ class Stored:
     #: Why, and how many records; of them, how many change a position.
     skipped_why: dict[str, int] = field(default_factory=dict)
     moved: int = 0
+    #: Of those, what this run wrote down.
+    moves_new: int = 0
     fees_new: int = 0
     fees_known: int = 0
     #: Of the new ones, by bot.
@@ -378,7 +380,7 @@ class _Import:
     @staticmethod
     def _count(done: Stored, answer: Answer, entries: list[Entry]) -> None:
         part = contract.ImportedPart.model_validate(answer.result)
-        for name in ("rows_new", "rows_known", "fees_new", "fees_known"):
+        for name in ("rows_new", "rows_known", "fees_new", "fees_known", "moves_new"):
             setattr(done, name, getattr(done, name) + getattr(part, name))
         done.after_kill.update(part.after_kill)
         if part.import_id is not None:

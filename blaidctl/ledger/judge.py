@@ -53,6 +53,7 @@ class Judge:
         self.instruments: dict[tuple[str, str, str], Instrument] = {}
         self._known_currency, self._find_bot, self._find_instruments = known_currency, find_bot, find_instruments
         self._currencies: dict[str, bool] = {}
+        self._named: dict[str, bool] = {}
         self._symbols: dict[tuple[object, ...], Instrument | str] = {}
 
     def entry(self, fill: Fill) -> Entry | list[Problem]:
@@ -106,7 +107,8 @@ class Judge:
         self._not_this_account(found.account, problems)
         if problems:
             return problems
-        return Moved(line, found.move_id, found.kind, found.symbol, found.day, int(found.renames))
+        may_be_any = found.renames or found.symbol is None or not self._is_instrument(found.symbol)
+        return Moved(line, found.move_id, found.kind, found.symbol, found.day, int(may_be_any))
 
     def at_the_time(self, bot: Bot, instrument: Instrument | None, at: str) -> list[Problem]:
         """Return what held then and speaks against a fill: its owner, its link, its instrument."""
@@ -183,6 +185,11 @@ class Judge:
         if code not in self._currencies:
             self._currencies[code] = self._known_currency(code)
         return self._currencies[code]
+
+    def _is_instrument(self, symbol: str) -> bool:
+        if symbol not in self._named:
+            self._named[symbol] = bool(self._find_instruments(symbol))
+        return self._named[symbol]
 
     # --- the instrument -------------------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ from blaidctl.ledger.events import LEDGER_EVENTS
 from blaidctl.ledger.vocabulary import LedgerEvent, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from blaidctl.core.execute import Tx
     from blaidctl.core.sql import Row
@@ -46,7 +47,7 @@ def write(tx: Tx, account: str, import_id: int, found: Sequence[Moved]) -> None:
             "message": f"{said(moved._asdict())} changed a position without an execution",
             "metadata": {
                 "move_id": moved.move_id, "kind": moved.kind, "symbol": moved.symbol, "day": moved.day,
-                "line": moved.line, "renames": bool(moved.renames),
+                "line": moved.line, "any": bool(moved.any),
             },
         }
         for moved in found
@@ -62,7 +63,7 @@ def resolve(tx: Tx, request: contract.ResolveMoves) -> contract.ResolvedMoves:
     wanted = list(dict.fromkeys(request.moves))
     if missing := [move_id for move_id in wanted if move_id not in there]:
         raise _no_move(account, missing, [*filter(None, there)])
-    bot = None if request.bot is None else require_bot(tx, request.bot)["id"]
+    bot = None if request.bot is None else _linked(tx, request.bot, account)
     done = {_named(row) for row in _events(tx, account, LedgerEvent.MOVE_RESOLVED) if row["bot_id"] in {None, bot}}
     new = [move_id for move_id in wanted if move_id not in done]
     events = [
@@ -79,6 +80,14 @@ def resolve(tx: Tx, request: contract.ResolveMoves) -> contract.ResolvedMoves:
     )
 
 
+def _linked(tx: Tx, bot_id: str, account: str) -> str:
+    """Return a bot that is or was linked to the account. Raises BotNotFound, NotLinked."""
+    bot = str(require_bot(tx, bot_id)["id"])
+    if not facts.bots(tx.connection, [bot], account)[bot].links:
+        raise errors.NotLinked(f"bot {bot} never was linked to account {account}: no move there is one of its own")
+    return bot
+
+
 def open_moves(rows: Sequence[Row], bot: str) -> list[tuple[int | None, Mapping[str, Any]]]:
     """Return the moves among an account's events that nobody has resolved, for this bot or for all: import, move."""
     done = {_named(row) for row in rows if row["event"] == LedgerEvent.MOVE_RESOLVED and row["bot_id"] in {None, bot}}
@@ -87,21 +96,25 @@ def open_moves(rows: Sequence[Row], bot: str) -> list[tuple[int | None, Mapping[
     return [(row["import_id"], _told_by(row)) for row in moved]
 
 
-def concerns(move: Mapping[str, Any], symbols: Iterable[str], is_known: Callable[[str], bool]) -> bool:
-    """Say whether a move may be of something that is traded under these symbols, or of an option on it.
-
-    What may be called something else behind it, and what no instrument is known under, may be any of them.
-    """
+def concerns(move: Mapping[str, Any], traded: AbstractSet[str]) -> bool:
+    """Say whether a move may be of something traded; `traded`: the roots of its symbols."""
     symbol = move.get("symbol")
-    if move.get("renames") is not False or not symbol:
-        return True
-    return root(symbol) in set(map(root, symbols)) or not is_known(symbol)
+    return move.get("any") is not False or not symbol or not roots(symbol).isdisjoint(traded)
 
 
-def root(symbol: str) -> str:
-    """Return what a symbol is about: the underlying of an option, a pair without its marks."""
+def roots(symbol: str) -> set[str]:
+    """Return what a symbol is about: an option's underlying, a pair and its base, without the marks of any venue.
+
+    Two that are not the same may share a root (a share and a future of one name): then a person looks once too often.
+    """
     option = _OPTION.fullmatch(symbol)
-    return option[1] if option else facts.bare(symbol).upper()
+    if option:
+        return {_plain(option[1]), _plain(option[1].rstrip("0123456789"))}
+    return {_plain(symbol.partition(":")[0]), _plain(re.split("[/:]", symbol)[0])}
+
+
+def _plain(symbol: str) -> str:
+    return re.sub("[-./ ]", "", symbol).upper()
 
 
 def _told_by(row: Row) -> Mapping[str, Any]:

@@ -11,7 +11,6 @@ the ledger of no moment.
 from __future__ import annotations
 
 import contextlib
-import functools
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -21,12 +20,12 @@ from blaidctl.core import stream
 from blaidctl.core.sql import Query
 from blaidctl.core.types import time_text
 from blaidctl.instruments import timetable
-from blaidctl.ledger import facts, moves, rules
+from blaidctl.ledger import moves, rules
 from blaidctl.ledger.calendar import Calendar
 from blaidctl.ledger.vocabulary import FlowKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -259,6 +258,7 @@ class Ledger:
     def open_moves(self) -> list[tuple[int | None, Mapping[str, Any]]]:
         """What changed a position without an execution, is of something traded here, and is not accounted for."""
         symbols = {key[1] for key in self._instruments} | {row["venue_symbol"] for row in self._instruments.values()}
+        roots = set().union(*map(moves.roots, symbols))
         # Its day is one of some zone: what may be a day early or late still counts.
         since = (self.since - _DAY).date().isoformat() if self.since else ""
         until = (self.as_of + _DAY).date().isoformat()
@@ -266,14 +266,8 @@ class Ledger:
         return [
             (import_id, move)
             for import_id, move in moves.open_moves(rows, self.bot_id)
-            if moves.concerns(move, symbols, self._is_known)
-            and ((day := move.get("day")) is None or since <= day <= until)
+            if moves.concerns(move, roots) and ((day := move.get("day")) is None or since <= day <= until)
         ]
-
-    @cached_property
-    def _is_known(self) -> Callable[[str], bool]:
-        """Whether a symbol stands for any instrument, asked once each."""
-        return functools.cache(lambda symbol: bool(facts.instruments(self.tx.connection, symbol)))
 
     @cached_property
     def flows(self) -> list[rules.Flow]:

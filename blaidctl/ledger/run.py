@@ -122,8 +122,8 @@ def _summary(stored: Stored) -> str:
         else ""
     )
     skipped = f"; {stored.skipped} skipped" if stored.skipped else ""
-    if stored.moved:
-        skipped += f", of which {stored.moved} CHANGE A POSITION WITHOUT A FILL: no figures until each is resolved"
+    if stored.moves_new:
+        skipped += f", of which {stored.moves_new} CHANGE A POSITION WITHOUT A FILL: no figures until each is resolved"
     late = f"; {stored.after_kill.total()} AFTER THE KILL of their bot" if stored.after_kill else ""
     return f"{stored.rows_new} new fill(s), {stored.rows_known} known{fees}{skipped}{late}"
 

@@ -71,8 +71,8 @@ class Moved(NamedTuple):
     kind: str
     symbol: str | None
     day: str | None
-    #: 1: what is held may be called something else behind it.
-    renames: int
+    #: 1: it may be of anything: what is held may be called something else behind it, or nothing is known by that name.
+    any: int
 
 
 class Refused(NamedTuple):
@@ -149,12 +149,11 @@ class Spool:
 
     def add_move(self, moved: Moved) -> None:
         """Keep a change of a position; one that is told twice is one."""
-        self.moved += 1
+        with _on_disk():
+            statement = f"INSERT OR IGNORE INTO moves VALUES ({', '.join('?' * len(Moved._fields))})"
+            self.moved += self._disk.execute(statement, moved).rowcount
         if self.moved > MOST_MOVES:
             self.refuse(moved.line, "", f"is one of more than {MOST_MOVES} changes of positions: split the source")
-            return
-        with _on_disk():
-            self._disk.execute(f"INSERT OR IGNORE INTO moves VALUES ({', '.join('?' * len(Moved._fields))})", moved)
 
     def skip(self, why: str) -> None:
         """Count a record that is no fill by its own word."""

@@ -20,7 +20,7 @@ from blaidctl.core.command import chosen_output, patience, write_out
 from blaidctl.core.contract import Finding
 from blaidctl.core.execute import Answer, Tx, check_schema, execute, finding_of, invalid_request
 from blaidctl.core.operation import the_map
-from blaidctl.ledger import imports
+from blaidctl.ledger import imports, spool
 from blaidctl.ledger.terms import Terms
 from blaidctl.providers import contract, pages, probe, service
 from blaidctl.providers.rules import BadReplyError
@@ -236,7 +236,8 @@ async def _fetched(ctx: Context, provider: Row, web: Web, intake: Intake, place:
         if cursor in fetched.cursors:
             raise FailedError(BadReplyError(Failure.BAD_JSON, "leads in a circle of pages"), 1, None)
         fetched.cursors.add(cursor)
-        if fetched.rows + len(page.objects) > imports.PART_ROWS or fetched.pages >= MOST_PAGES:
+        full = fetched.rows + len(page.objects) > imports.PART_ROWS
+        if full or intake.spool.moved + len(page.objects) > spool.MOST_MOVES or fetched.pages >= MOST_PAGES:
             fetched.more = True
             return fetched
 

@@ -97,12 +97,13 @@ def test_the_same_file_again_tells_of_a_move_once_and_leaves_it_resolved(
     done(resolve(desk, move))
     assert done(resolve(desk, move)).json["result"]["moves"][0]["effect"] == "EXISTS"
     again = done(activities(desk, home, SPLIT, SPLIT)).json["result"]
-    assert (again["moved"], again["parts_written"], counts(database)["ledger_events"]) == (2, 0, 2)
+    assert (again["moved"], again["parts_written"], counts(database)["ledger_events"]) == (1, 0, 2)
+    assert "CHANGE A POSITION" not in again["summary"], "nothing is new"
     assert metrics(desk).code == 0
 
 
 @pytest.mark.parametrize(
-    "change", [{"qty": "-3"}, {"date": "2026-01-06"}, {"activity_type": "JNLS"}, {"id": "20260105::s2"}], ids=str
+    "change", [{"qty": "9.1"}, {"date": "2026-01-06"}, {"activity_type": "JNLS"}, {"id": "20260105::s2"}], ids=str
 )
 def test_another_word_under_a_known_id_is_another_move(desk: CommandLine, home: Path, change: dict[str, Any]):
     traded(desk, home)
@@ -111,6 +112,14 @@ def test_another_word_under_a_known_id_is_another_move(desk: CommandLine, home: 
     later = done(activities(desk, home, SPLIT, SPLIT | change)).json["result"]
     assert later["parts_written"] == 1
     assert len(said(metrics(desk))) == 1
+
+
+def test_a_number_spelled_otherwise_is_the_same_move_and_no_id_is_a_command(desk: CommandLine, home: Path):
+    traded(desk, home)
+    odd = {**SPLIT, "id": "$(id);`x`&|*?"}
+    done(activities(desk, home, odd, odd | {"qty": "9.0"}, odd | {"qty": 9}))
+    (move,) = said(metrics(desk))
+    assert re.fullmatch(r"SPLIT:[\w._:=+/@-]+~[0-9a-f]{12}", move)
 
 
 def test_two_rows_of_one_merger_are_two_moves(desk: CommandLine, home: Path):
@@ -141,6 +150,9 @@ def test_two_rows_of_one_merger_are_two_moves(desk: CommandLine, home: Path):
         ({"symbol": "NQ"}, "2026-01-09T00:00:00Z", False),
         ({"symbol": "es"}, "2026-01-09T00:00:00Z", True),
         ({"symbol": "ES260619C06000000"}, "2026-01-09T00:00:00Z", True),
+        ({"symbol": "ES1260619C06000000"}, "2026-01-09T00:00:00Z", True),
+        ({"symbol": "E.S"}, "2026-01-09T00:00:00Z", True),
+        ({"symbol": "ES/USD"}, "2026-01-09T00:00:00Z", True),
         ({"symbol": "NOBODY-KNOWS"}, "2026-01-09T00:00:00Z", True),
         ({"symbol": None}, "2026-01-09T00:00:00Z", True),
         ({"symbol": "N\x00Q"}, "2026-01-09T00:00:00Z", True),
@@ -181,6 +193,7 @@ def test_a_move_may_be_resolved_for_one_bot_alone(desk: CommandLine, home: Path)
     done(activities(desk, home, SPLIT))
     (move,) = said(metrics(desk))
     refused(resolve(desk, move, "--bot", "nobody"), 3, "BOT_NOT_FOUND")
+    refused(resolve(desk, move, "--bot", "carry-2"), 4, "NOT_LINKED")
     assert done(resolve(desk, move, "--bot", "momo-1")).json["result"]["bot_id"] == "momo-1"
     assert (metrics(desk).code, metrics(desk, "idle-3").code) == (0, 4)
     assert done(resolve(desk, move)).json["result"]["moves"][0]["effect"] == "CREATED"

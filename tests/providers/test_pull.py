@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import freezegun
 import pytest
 
+from blaidctl.ledger import spool
 from blaidctl.providers.rehearsal import Mode, Rehearsal
 from tests.kill.fleet import dump, operate
 from tests.support.provider import (
@@ -134,6 +135,18 @@ def test_alpaca_s_activities_are_read_behind_the_last_id(database: Database, cli
         assert (second["rows_new"], second["rows_known"]) == (1, 0)
         assert f"page_token={activities[-1]['id'].replace(':', '%3A')}" in provider.asked[1]
         assert len(_ids(database)) == 6
+
+
+def test_more_moves_than_one_pull_takes_are_several_pulls(
+    database: Database, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(spool, "MOST_MOVES", 3)
+    splits = [activity(number) | {"activity_type": "SPLIT"} for number in range(8)]
+    with Rehearsal(activities=splits) as provider:
+        bound(cli, provider, kind="alpaca")
+        told = done(pull(cli, "--exchange", "CME", "--no-fee")).json["result"]
+        assert (told["moved"], told["pulls"] > 1, told["more"]) == (8, True, False)
+    assert database.sql("SELECT count(*) FROM ledger_events WHERE event = 'POSITION_MOVED'") == [(8,)]
 
 
 # ---- what is refused -----------------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ _DAY_END = time(23, 59, 59)
 #: A day, alone or before a time.
 _DAY = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?:[T;, ].{0,40})?", re.ASCII)
 _FIRST_YEAR, _LAST_YEAR = 1970, 2200
-_UNPRINTABLE = re.compile(r"[^\x21-\x7e]", re.ASCII)
+#: What a shell may take for more than a letter: ids are typed.
+_SPECIAL = re.compile(r"[^A-Za-z0-9._:=+/@-]", re.ASCII)
 #: Of the parts of a move's id before its digest.
 _LONGEST_NAME = 80
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
@@ -203,12 +204,21 @@ def move(  # noqa: PLR0913 - each by its name
     kind: str, *, own_id: Any, account: Any, symbol: Any, quantity: Any, day: Any, renames: bool
 ) -> Move:
     """Return a move of a position as far as its record tells of it: nothing in it is worth refusing a file."""
-    said = [str(value or "") for value in (kind, own_id, account, symbol, quantity, day)]
+    said = [str(value or "") for value in (kind, own_id, account, symbol, _number(quantity), day)]
     digest = hashlib.sha256("\x1f".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    names = [_UNPRINTABLE.sub("?", part)[:_LONGEST_NAME] for part in (kind, said[1] or said[3]) if part]
+    names = [_SPECIAL.sub("_", part)[:_LONGEST_NAME] for part in (kind, said[1] or said[3]) if part]
     plain = _clean(symbol)
     # Whoever cannot name a symbol cannot say whom it concerns.
     return Move(kind, f"{':'.join(names)}~{digest}", _clean(account), plain, _calendar_day(day), renames or not plain)
+
+
+def _number(value: Any) -> str:
+    """Return a number as all of its spellings have it; what is none, as it stands."""
+    text = str(value or "")
+    try:
+        return decimals.text_of(decimals.read(text))
+    except ValueError:
+        return text
 
 
 def _clean(value: Any) -> str | None:
