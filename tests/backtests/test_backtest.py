@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from tests.support.processes import LIMIT_S, lives, numbers_in, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.commandline import CommandLine, ProcessCommandLine, Run
     from tests.support.database import Database
@@ -267,7 +267,10 @@ def test_without_a_command_the_reference_engine_runs_out_of_the_box(desk: Comman
     asked = ("--bars", str(BARS), "--symbol", "ES", "--capital", "100000")
     assert process("backtest", "run", *asked).code == 0
     shown = desk("backtest", "show", "1").json["result"]
-    assert (shown["bars"], shown["program"]) == (520, sys.executable)
+    assert shown["bars"] == 520
+    # The one interpreter of this environment, which has several names.
+    assert Path(shown["program"]).parent == Path(sys.executable).parent
+    assert Path(shown["program"]).samefile(sys.executable)
     assert shown["fills"] == shown["closed_trades"] + 1
     assert Decimal(shown["starting_capital"]) + Decimal(shown["net"]) == Decimal(shown["equity"])
 
